@@ -1,0 +1,59 @@
+// host.h - what the files of the host device share: the device behind a stream, its pool, scratch.
+//
+// Every file of kernels/host/ops/ is compiled once per instruction set (PAWL_ISA is avx512, avx2 or
+// plain, with the compiler flags to match); host.c picks one table of operations by cpuid when
+// the device opens. Only names that cross files need HOST(), which appends the set's name:
+//
+//     void HOST(linear)(struct pawl_stream *s, ...);        // pawl_host_linear_avx2
+//
+// Scratch is fixed at open: a kernel fits its blocking to it, whatever the shapes.
+
+#ifndef PAWL_HOST_H
+#define PAWL_HOST_H
+
+#include <stddef.h>
+
+#include "kernels/device.h"
+#include "kernels/thread.h"
+
+#define PAWL_JOIN3_(a, b, c) a##b##_##c
+#define PAWL_JOIN3(a, b, c) PAWL_JOIN3_(a, b, c)
+#define HOST(name) PAWL_JOIN3(pawl_host_, name, PAWL_ISA)
+
+enum {
+    HOST_THREAD_BYTES = 4 << 20,   // scratch of each thread
+    HOST_SHARED_BYTES = 32 << 20,  // scratch of the operation that runs
+};
+
+struct pawl_host {
+    struct pawl_device device;  // first: a device pointer is a host pointer
+    struct pawl_pool *pool;
+    char *thread_scratch;       // HOST_THREAD_BYTES per thread, 4096-aligned
+    char *shared_scratch;       // HOST_SHARED_BYTES, 4096-aligned
+};
+
+static inline struct pawl_host *host_of(const struct pawl_stream *s)
+{
+    return (struct pawl_host *)s->device;
+}
+
+// Runs the blocks of one operation on the pool.
+static inline void host_run(const struct pawl_stream *s, int64_t blocks, pawl_work *work,
+                            void *arguments)
+{
+    pawl_pool_run(host_of(s)->pool, blocks, work, arguments);
+}
+
+static inline void *host_thread_scratch(const struct pawl_host *host, int thread)
+{
+    return host->thread_scratch + (size_t)thread * HOST_THREAD_BYTES;
+}
+
+// One table per instruction set, in kernels/host/ops/table.c.
+extern const struct pawl_ops pawl_host_ops_avx512, pawl_host_ops_avx2, pawl_host_ops_plain;
+
+// Register-only multiply-adds, for bench (kernels/host/ops/peak.c): flops done by `rounds` rounds.
+double pawl_host_spin_avx512(int64_t rounds), pawl_host_spin_avx2(int64_t rounds),
+    pawl_host_spin_plain(int64_t rounds);
+
+#endif

@@ -1,0 +1,196 @@
+// ops.h - the arithmetic of a training step, one entry per operation.
+//
+// A device owns one table of operations per element type (device.h). kernels/host/NAME.c holds
+// the host row; tests/kernels holds the plain definition that every row is compared with.
+//
+// Reading a signature:
+//   order        stream, destinations, sources, sizes, scalars
+//   (m, n)       a row-major shape in elements, innermost last
+//   pawl_value   an element of the table's type: float in the fp32 table, bfloat16 in the bf16 one
+//   float        statistics, losses and gradients of parameters: fp32 in every table
+//   T *x|NULL    may be left out
+//   add          true: the destination is added to; false: it is overwritten
+//   apart        destinations overlap no source, unless the entry says "in place"
+//   images       (batch, height, width, channels)
+//
+// Sums are bit-identical for any number of threads. Nothing is allocated. Buffers stay the
+// caller's and live until the stream is waited for. A NaN goes in and comes out; a token, target
+// or index out of range is the caller's bug (data is checked where it is read).
+
+#ifndef PAWL_OPS_H
+#define PAWL_OPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/stream.h"
+
+typedef void pawl_value;
+
+enum pawl_activation {
+    PAWL_LINEAR,      // none
+    PAWL_RELU,
+    PAWL_LEAKY_RELU,  // slope 0.01
+    PAWL_ELU,         // alpha 1
+    PAWL_GELU,        // with erf
+    PAWL_GELU_TANH,   // the tanh approximation that GPT-2 uses
+    PAWL_SILU,
+    PAWL_SIGMOID,
+    PAWL_TANH,
+    PAWL_SOFTPLUS,
+    PAWL_ACTIVATIONS
+};
+
+// What backward needs of an activation, called `saved` below: its input for ELU, GELU, SILU and
+// SOFTPLUS (true), its output for the others (false). PAWL_LINEAR needs nothing.
+bool pawl_activation_saves_input(enum pawl_activation activation);
+
+// A 2-d window over images: convolution and pooling. All sizes in elements.
+struct pawl_window {
+    int64_t batch, in_h, in_w, in_c;
+    int64_t out_h, out_w, out_c;
+    int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+    int64_t pad_top, pad_left;  // what lies beyond the other two borders follows from out_h, out_w
+    int64_t groups;             // divides in_c and out_c; in_c for depthwise
+};
+
+// Query heads share key-value heads in groups of heads / kv_heads. One row of qkv holds
+// heads * dim queries, then kv_heads * dim keys, then as many values.
+struct pawl_attention {
+    int64_t batch, time, heads, kv_heads, dim;
+    bool causal;
+};
+
+enum pawl_optimizer { PAWL_ADAMW, PAWL_ADAM, PAWL_SGD, PAWL_RMSPROP, PAWL_OPTIMIZERS };
+
+// One optimizer update. Adam's decay is added to the gradient (L2), AdamW's acts on the
+// parameter. As PyTorch defines each (torch.optim), so that moments carry over.
+struct pawl_update {
+    enum pawl_optimizer kind;
+    float rate, beta_1, beta_2, epsilon, decay;
+    float momentum, rho;        // SGD and RMSprop; rho is RMSprop's alpha
+    bool nesterov, centered;    // SGD; RMSprop (not yet: must be false)
+    int64_t step;               // counts from 1; corrects the bias of young moments
+    float grad_scale;           // multiplies every gradient first: 1 / micro-batches
+    const float *grad_norm;     // (1), or NULL: clip by clip / (scaled norm + 1e-6) where < 1
+    float clip;
+};
+
+// How many moment slabs a kind keeps (0, 1 or 2) with this rule, and their customary names.
+int pawl_optimizer_moments(const struct pawl_update *rule);
+const char *pawl_optimizer_slot(enum pawl_optimizer kind, int moment);  // "exp_avg", "momentum_buffer"
+
+struct pawl_ops {
+    const char *name;  // "fp32", "bf16"
+
+    // out (m, n) = activation(x (m, k) weight (n, k)^T + bias (n)) + residual (m, n).
+    // pre (m, n) gets the value before the activation. residual may be out itself.
+    void (*linear)(struct pawl_stream *s, pawl_value *out, pawl_value *pre_or_null,
+                   const pawl_value *x, const pawl_value *weight, const pawl_value *bias_or_null,
+                   const pawl_value *residual_or_null, int64_t m, int64_t n, int64_t k,
+                   enum pawl_activation activation);
+    // x_grad (m, k) = (out_grad (m, n) weight (n, k)) * activation'(saved (m, k)), where the
+    // activation is the one that x came out of; PAWL_LINEAR and NULL where there was none.
+    void (*linear_back_x)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                          const pawl_value *weight, const pawl_value *saved_or_null, int64_t m,
+                          int64_t n, int64_t k, enum pawl_activation activation, bool add);
+    // weight_grad (n, k) = out_grad (m, n)^T x (m, k); bias_grad (n) = column sums of out_grad.
+    void (*linear_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad_or_null,
+                               const pawl_value *out_grad, const pawl_value *x, int64_t m,
+                               int64_t n, int64_t k, bool add);
+
+    // weight (out_c, kernel_h, kernel_w, in_c / groups), bias (out_c); otherwise as linear.
+    void (*conv2d)(struct pawl_stream *s, pawl_value *out, pawl_value *pre_or_null,
+                   const pawl_value *x, const pawl_value *weight, const pawl_value *bias_or_null,
+                   const struct pawl_window *window, enum pawl_activation activation);
+    void (*conv2d_back_x)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                          const pawl_value *weight, const pawl_value *saved_or_null,
+                          const struct pawl_window *window, enum pawl_activation activation,
+                          bool add);
+    void (*conv2d_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad_or_null,
+                               const pawl_value *out_grad, const pawl_value *x,
+                               const struct pawl_window *window, bool add);
+
+    // Largest of each window, per channel; index (as out) remembers which input, for backward.
+    // Padding never wins. The first of equals wins.
+    void (*max_pool2d)(struct pawl_stream *s, pawl_value *out, int32_t *index, const pawl_value *x,
+                       const struct pawl_window *window);
+    void (*max_pool2d_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                            const int32_t *index, const struct pawl_window *window, bool add);
+    // Mean of each window's elements inside the image (padding is not counted).
+    void (*avg_pool2d)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                       const struct pawl_window *window);
+    void (*avg_pool2d_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                            const struct pawl_window *window, bool add);
+
+    // out (rows, cols) = table (vocab, cols)[token[r]] + position (span, cols)[r % span].
+    void (*embed)(struct pawl_stream *s, pawl_value *out, const int32_t *token,
+                  const pawl_value *table, const pawl_value *position_or_null, int64_t rows,
+                  int64_t cols, int64_t vocab, int64_t span);
+    // table_grad (vocab, cols) and position_grad (span, cols).
+    void (*embed_back)(struct pawl_stream *s, float *table_grad, float *position_grad_or_null,
+                       const pawl_value *out_grad, const int32_t *token, int64_t rows,
+                       int64_t cols, int64_t vocab, int64_t span, bool add_table,
+                       bool add_position);
+
+    // out (rows, cols) = (x - mean) * rstd * weight (cols) + bias (cols), rstd of the biased
+    // variance + epsilon. mean (rows) and rstd (rows) are for backward.
+    void (*layer_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd,
+                       const pawl_value *x, const pawl_value *weight, const pawl_value *bias,
+                       int64_t rows, int64_t cols, float epsilon);
+    // add_x is for the residual stream: x_grad then already holds its other part. add is for the
+    // parameters' gradients.
+    void (*layer_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *weight_grad,
+                            float *bias_grad, const pawl_value *out_grad, const pawl_value *x,
+                            const float *mean, const float *rstd, const pawl_value *weight,
+                            int64_t rows, int64_t cols, bool add_x, bool add);
+
+    // out (batch, time, heads * dim) = softmax(q k^T / sqrt(dim)) v, per head; causal: position t
+    // sees 0..t. lse (batch, heads, time), the log of each softmax's sum, is for backward.
+    void (*attention)(struct pawl_stream *s, pawl_value *out, float *lse, const pawl_value *qkv,
+                      const struct pawl_attention *shape);
+    void (*attention_back)(struct pawl_stream *s, pawl_value *qkv_grad, const pawl_value *out_grad,
+                           const pawl_value *qkv, const pawl_value *out, const float *lse,
+                           const struct pawl_attention *shape);
+
+    // In place is fine for these.
+    void (*activate)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n,
+                     enum pawl_activation activation);
+    void (*activate_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                          const pawl_value *saved, int64_t n, enum pawl_activation activation);
+    void (*add)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value *b,
+                int64_t n);
+    // out = x / (1 - rate) where Philox(seed, step, layer, i) >= rate, else 0. Backward is the
+    // same call on the gradient.
+    void (*dropout)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n,
+                    float rate, uint64_t seed, uint64_t step, uint32_t layer);
+    void (*softmax)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t rows,
+                    int64_t cols);
+
+    // loss (rows) = -log softmax(logits (rows, classes))[target (rows)]; hit (rows) is 1 where
+    // the first largest logit is the target's, else 0. A target below 0 is not counted: loss, hit and gradient
+    // are 0. With scale != 0, logits become, in place, their own gradient times scale.
+    void (*cross_entropy)(struct pawl_stream *s, float *loss, float *hit_or_null,
+                          pawl_value *logits, const int32_t *target, int64_t rows, int64_t classes,
+                          float scale);
+    // loss (rows) = mean over cols of (out - target)^2; gradient in place of out, as above.
+    void (*mean_square)(struct pawl_stream *s, float *loss, pawl_value *out, const float *target,
+                        int64_t rows, int64_t cols, float scale);
+    // loss (rows) = mean over cols of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), x = logits.
+    void (*binary_cross_entropy)(struct pawl_stream *s, float *loss, pawl_value *logits,
+                                 const float *target, int64_t rows, int64_t cols, float scale);
+
+    // out (1) = sum of x (n).
+    void (*sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
+    // norm (1) = sqrt(sum of squares of x (n)) * scale.
+    void (*norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
+
+    // One update in place of n parameters lying side by side, in one pass. moment_1 and moment_2
+    // are NULL where pawl_optimizer_moments() says so. copy_* (all 64-byte aligned, or all NULL)
+    // get the values from before the update: the snapshot in passing.
+    void (*update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2,
+                   const float *grad, int64_t n, const struct pawl_update *rule,
+                   float *copy_param, float *copy_1, float *copy_2);
+};
+
+#endif

@@ -1,0 +1,6 @@
+// main.c - the pawl command.
+
+int main(void)
+{
+    return 70;
+}
