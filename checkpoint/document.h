@@ -1,0 +1,103 @@
+// document.h - what one can save of a model: architecture, weights, training state.
+//
+// Every format is read into a document and written from one. Reading takes names, shapes and
+// places; the elements stay in the file until someone fetches them, so a 10 GB file opens at once.
+//
+//     struct pawl_document *doc = NULL;
+//     rc = pawl_document_read(&doc, "runs/a");            // any format; detected from the bytes
+//     rc = pawl_document_fetch(doc, &doc->weights[0], buffer);
+//     pawl_document_free(doc);
+//
+// Memory: a document owns its tables and open files. Threads: one at a time per document.
+
+#ifndef PAWL_DOCUMENT_H
+#define PAWL_DOCUMENT_H
+
+#include <jansson.h>
+
+#include "checkpoint/architecture.h"
+#include "kernels/tensor.h"
+
+// A run of a tensor's elements in a file. A tensor's pieces are in order and without gap.
+struct pawl_piece {
+    int file;               // index into the document's files
+    uint64_t offset_bytes;  // from the start of the file
+    uint64_t size_bytes;
+    int64_t start;          // first element, in the row-major tensor
+};
+
+struct pawl_entry {
+    struct pawl_tensor tensor;  // by the source's own name and order of dimensions
+    int piece_count;
+    struct pawl_piece *pieces;
+};
+
+// Everything needed to go on training, beside the weights.
+struct pawl_training {
+    uint64_t step;               // optimizer updates done
+    int64_t epoch;               // -1: unknown
+    double loss;                 // NaN: unknown
+    json_t *optimizer;           // {"kind": "adamw", "learning_rate": ..., ...} or NULL
+    json_t *rest;                // schedule, data position, seed...: kept as it came, or NULL
+    struct pawl_entry *tensors;  // moments "optimizer.<slot>.<weight>", masters "master.<weight>"
+    int tensor_count;
+};
+
+struct pawl_document {
+    char format[24], format_version[32];
+    char path[4096];
+    struct pawl_architecture *architecture;  // NULL: the file holds none
+    struct pawl_entry *weights;              // in the file's order
+    int weight_count;
+    struct pawl_training *training;          // NULL: the file holds none
+    json_t *metadata;                        // object, what users keep with --meta; never NULL
+    json_t *warnings;                        // array of strings; never NULL
+    struct pawl_files *files;                // what the pieces point into (private to document.c)
+};
+
+// One format: one file in formats/, one row in document.c.
+struct pawl_format {
+    const char *name;
+    const char *suffixes;  // ".safetensors", several apart by spaces, "" for directories
+    // Whether path is of this format; head holds its first head_bytes bytes (0 for a directory).
+    bool (*detect)(const char *path, const unsigned char *head, size_t head_bytes, bool directory);
+    int (*read)(struct pawl_document *document, const char *path);
+    int (*write)(const struct pawl_document *document, const char *path);  // NULL: read only
+};
+
+// PAWL_ENONE: nothing at path. PAWL_ECORRUPT: damaged, with tensor or byte offset and what to try.
+// PAWL_ENOTSUP: no format that pawl knows (the words list those it reads).
+PAWL_API int pawl_document_read(struct pawl_document **out, const char *path);
+PAWL_API void pawl_document_free(struct pawl_document *document);  // accepts NULL
+
+// An empty document, for building one to write.
+int pawl_document_new(struct pawl_document **out);
+
+// format: a name, or NULL: by the path's suffix. force: replace what is there.
+// PAWL_EBUSY: something is there and force is false.
+struct pawl_write_options {
+    const char *format;
+    bool force;
+};
+PAWL_API int pawl_document_write(const struct pawl_document *document, const char *path,
+                                 const struct pawl_write_options *options);
+
+const struct pawl_entry *pawl_document_find(const struct pawl_document *document, const char *name);
+
+// Reads the whole tensor, row-major and little-endian, into out (entry->tensor.size_bytes).
+PAWL_API int pawl_document_fetch(const struct pawl_document *document,
+                                 const struct pawl_entry *entry, void *out);
+// A part of it: size bytes from byte start of the row-major tensor.
+int pawl_document_fetch_part(const struct pawl_document *document, const struct pawl_entry *entry,
+                             uint64_t start, size_t size, void *out);
+
+// For readers: keeps path open; its index in *file. Regular files only.
+int pawl_document_add_file(struct pawl_document *document, const char *path, int *file,
+                           uint64_t *size);
+int pawl_document_read_at(const struct pawl_document *document, int file, uint64_t offset,
+                          void *out, size_t size);
+// Appends an entry to *table; its single piece is [offset, offset + tensor->size_bytes).
+int pawl_document_add_entry(struct pawl_entry **table, int *count, const struct pawl_tensor *tensor,
+                            int file, uint64_t offset);
+
+#endif
