@@ -1,0 +1,117 @@
+#!/bin/sh
+# go: everything a newcomer types. See `./go help`.
+set -eu
+cd "$(dirname "$0")"
+
+BUILD_PACKAGES="build-essential cmake ninja-build pkg-config zlib1g-dev libjansson-dev libisal-dev"
+TEST_PACKAGES="libcriterion-dev strace"
+DEMO_PACKAGES="dataset-fashion-mnist"
+
+help() {
+    cat <<END
+usage: ./go COMMAND
+
+  demo             build pawl, then watch it train, be killed and resume bit for bit
+  test             build everything and run the tests that guard each change
+  test --nightly   these and the long ones; any other argument goes to ctest
+  build            build ./build/pawl and ./build/libpawl.so
+
+What is missing is installed with apt-get, as root or through sudo; after that no command here
+needs a network.
+END
+}
+
+# Prints those of the packages named that dpkg does not have.
+missing() {
+    for package; do
+        case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
+        *" installed") ;;
+        *) printf ' %s' "$package" ;;
+        esac
+    done
+}
+
+# The way to become root, in words to put before a command; fails when there is none.
+root_words() {
+    if [ "$(id -u)" = 0 ]; then
+        echo env
+    elif sudo -n true 2>/dev/null; then
+        echo sudo -n
+    elif [ -t 0 ] && [ -t 2 ] && command -v sudo >/dev/null; then
+        echo sudo
+    else
+        return 1
+    fi
+}
+
+install() {
+    if ! command -v dpkg-query >/dev/null; then
+        echo "go: no dpkg here, so nothing is installed. pawl needs what Debian calls: $*" >&2
+        return 0
+    fi
+    wanted=$(missing "$@")
+    [ -n "$wanted" ] || return 0
+    line="apt-get install -y --no-install-recommends$wanted"
+    if ! root=$(root_words); then
+        echo "go: these packages are missing and this user cannot install them. As root, run:" >&2
+        echo "    apt-get update && $line" >&2
+        exit 69
+    fi
+    echo "go: installing$wanted"
+    # shellcheck disable=SC2086 # both are lists of words
+    if ! { $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive $line -q; }; then
+        echo "go: apt-get failed (its words are above). When it can work, run as root:" >&2
+        echo "    apt-get update && $line" >&2
+        exit 69
+    fi
+}
+
+# build TESTS TARGET...: configures where needed, then builds the targets named.
+build() {
+    # CI=true, as continuous integration sets it, makes each warning an error.
+    werror=OFF
+    [ "${CI:-}" != true ] || werror=ON
+    cmake --preset default -DPAWL_TESTS="$1" -DPAWL_WERROR=$werror --log-level=WARNING >&2
+    shift
+    cmake --build build --target "$@" >&2
+}
+
+run_tests() {
+    preset=default
+    if [ "${1:-}" = --nightly ]; then
+        preset=nightly
+        shift
+    fi
+    exec ctest --preset "$preset" --parallel "$(nproc)" "$@"
+}
+
+command=${1:-help}
+[ $# = 0 ] || shift
+case $command in
+build)
+    # shellcheck disable=SC2086 # a list of words
+    install $BUILD_PACKAGES
+    build OFF pawl libpawl
+    echo "built ./build/pawl and ./build/libpawl.so"
+    ;;
+demo)
+    # shellcheck disable=SC2086
+    install $BUILD_PACKAGES $DEMO_PACKAGES
+    build OFF pawl
+    PAWL=$PWD/build/pawl exec sh examples/demo.sh "$@"
+    ;;
+test)
+    # shellcheck disable=SC2086
+    install $BUILD_PACKAGES $TEST_PACKAGES $DEMO_PACKAGES
+    build ON all
+    run_tests "$@"
+    ;;
+help | -h | --help)
+    help
+    ;;
+*)
+    echo "go: unknown command '$command'" >&2
+    help >&2
+    exit 64
+    ;;
+esac
