@@ -1,0 +1,69 @@
+// data.h - samples by number: what a batch holds depends on nothing but the seed and an index.
+//
+// Samples are counted from 0 over the whole run. Number i belongs to epoch i / samples and, within
+// it, to the place that a keyed permutation (order.h) gives to i % samples. So the position of a
+// run is one integer, whatever the batch, the number of ranks or where it was stopped.
+//
+//     text:PATH            bytes of a file, or of a tree's text files in name order; tokens 0..255
+//     tokens:FILE          uint16 little-endian
+//     idx:DIR              MNIST family, plain or .gz: train-* to train on, t10k-* to validate on
+//     npy:X.npy,Y.npy      rows of X with the rows of Y
+//
+// Files are read with pread as batches need them (text and idx are held in memory), so a file that
+// is cut short while training is an error, not a crash.
+//
+// Threads: one at a time per object.
+
+#ifndef PAWL_DATA_H
+#define PAWL_DATA_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "checkpoint/architecture.h"
+
+struct pawl_data;
+
+enum pawl_data_kind {
+    PAWL_DATA_TOKENS,  // x (rows, sequence) and y (rows, sequence) int32; y is x one further
+    PAWL_DATA_ARRAYS,  // x (rows, shape...) float32; y (rows) int32 classes or (rows, targets) float32
+};
+
+enum pawl_data_part { PAWL_DATA_TRAIN, PAWL_DATA_VALIDATE };
+
+struct pawl_data_options {
+    enum pawl_data_part part;
+    double fraction;   // 0: none; else this last part of the samples is kept for validation
+    int64_t sequence;  // tokens per sample (tokens only)
+    uint64_t seed;
+    bool shuffle;      // false: in order. Validation is never shuffled.
+};
+
+struct pawl_data_info {
+    enum pawl_data_kind kind;
+    uint64_t samples;         // per epoch
+    struct pawl_shape shape;  // of one sample's x: (sequence), (28, 28, 1), (features)
+    int64_t classes;          // labels are 0 to classes - 1 (or tokens, 256 or 65536); 0: y is float
+    int64_t targets;          // floats per row of y; 0 for classes
+    char words[256];          // for people: "text: 128 files, 1.2 MB"
+};
+
+// Opens a source; a plain path is recognised by its content. PAWL_ENONE: nothing there.
+// PAWL_EINVAL, PAWL_ECORRUPT: file, offset, why ("label 11 at row 7; classes are 0..9").
+int pawl_data_open(struct pawl_data **out, const char *source,
+                   const struct pawl_data_options *options);
+void pawl_data_close(struct pawl_data *data);  // accepts NULL
+const struct pawl_data_info *pawl_data_info(const struct pawl_data *data);
+
+// Fills x and y with samples first to first + rows - 1. PAWL_EIO names file and offset.
+int pawl_data_batch(struct pawl_data *data, uint64_t first, int64_t rows, void *x, void *y);
+
+// What a snapshot keeps to know the data again: {"source", "kind", "files": [{"path","bytes"}]
+// (at most 1,000, by path), "file_count", "bytes", "crc32c" of names and sizes (text: also of the
+// bytes)}. A new reference.
+json_t *pawl_data_identity(const struct pawl_data *data);
+// 0, or PAWL_ECORRUPT naming the first file that differs and both sizes.
+int pawl_data_same(const struct pawl_data *data, const json_t *identity);
+
+#endif
