@@ -18,7 +18,9 @@ enum { LANES = PAWL_LANES };
 
 typedef float vec __attribute__((vector_size(PAWL_LANES * 4)));
 typedef int32_t veci __attribute__((vector_size(PAWL_LANES * 4)));
+typedef uint32_t vecu __attribute__((vector_size(PAWL_LANES * 4)));  // wraps; veci may not
 typedef float vec_unaligned __attribute__((vector_size(PAWL_LANES * 4), aligned(4)));
+typedef float vec_quarter __attribute__((vector_size(16)));
 
 static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
 static inline void vec_store(float *p, vec x) { *(vec_unaligned *)p = x; }
@@ -27,19 +29,44 @@ static inline vec vec_select(veci mask, vec yes, vec no)
 {
     return (vec)((mask & (veci)yes) | (~mask & (veci)no));
 }
+static inline vec vec_abs(vec x) { return (vec)((veci)x & 0x7fffffff); }
+// The magnitude of x with the sign of y; x must not be negative.
+static inline vec vec_sign(vec x, vec y) { return (vec)((vecu)x | ((vecu)y & 0x80000000u)); }
+// b where either is NaN, as the processor's own maximum.
 static inline vec vec_max(vec a, vec b) { return vec_select(a > b, a, b); }
 static inline vec vec_min(vec a, vec b) { return vec_select(a < b, a, b); }
 
-// Sum over lanes in a fixed tree order.
+// The first n < LANES floats of p, zeros behind them; and back.
+static inline vec vec_load_some(const float *p, int64_t n)
+{
+    vec x = { 0 };
+
+    memcpy(&x, p, (size_t)n * sizeof(float));
+    return x;
+}
+static inline void vec_store_some(float *p, vec x, int64_t n)
+{
+    memcpy(p, &x, (size_t)n * sizeof(float));
+}
+
+// Sum and maximum over lanes in a fixed tree order.
 static inline float vec_sum(vec x)
 {
-    float lane[PAWL_LANES];
+    vec_quarter part[4] = { 0 };
 
-    memcpy(lane, &x, sizeof(lane));
-    for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++)
-            lane[i] += lane[i + width];
-    return lane[0];
+    memcpy(part, &x, sizeof(x));
+    if (LANES == 16) part[0] += part[2], part[1] += part[3];
+    if (LANES >= 8) part[0] += part[1];
+    part[0] += __builtin_shufflevector(part[0], part[0], 2, 3, 0, 1);
+    return part[0][0] + part[0][1];
+}
+static inline float vec_top(vec x)
+{
+    float top = x[0];
+
+    for (int i = 1; i < LANES; i++)
+        top = x[i] > top ? x[i] : top;
+    return top;
 }
 
 #endif
