@@ -28,7 +28,7 @@ enum pawl_place {
 
 struct pawl_event;  // a mark in a stream
 
-// One kind of device. Functions as documented below; a stream operation on a faulty stream is skipped.
+// One kind of device. Functions as documented below; on a faulty stream, operations are skipped.
 struct pawl_device_kind {
     const char *name;
     int (*open)(struct pawl_device **out, const char *name, int threads);

@@ -26,7 +26,8 @@ struct pawl_io {
     int (*close)(int fd);
     ssize_t (*pread)(int fd, void *bytes, size_t size, off_t offset);
     ssize_t (*pwrite)(int fd, const void *bytes, size_t size, off_t offset);
-    int (*reserve)(int fd, off_t size);  // fallocate: lack of space surfaces here; -EOPNOTSUPP is fine
+    // fallocate: lack of space surfaces here; -EOPNOTSUPP is fine.
+    int (*reserve)(int fd, off_t size);
     int (*datasync)(int fd);
     int (*sync)(int fd);  // also on directories
     int (*fstat)(int fd, struct stat *out);

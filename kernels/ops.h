@@ -76,9 +76,10 @@ struct pawl_update {
     float clip;
 };
 
-// How many moment slabs a kind keeps (0, 1 or 2) with this rule, and their customary names.
+// How many moment slabs a kind keeps (0, 1 or 2) with this rule, and their customary names:
+// "exp_avg", "exp_avg_sq"; "momentum_buffer"; "square_avg".
 int pawl_optimizer_moments(const struct pawl_update *rule);
-const char *pawl_optimizer_slot(enum pawl_optimizer kind, int moment);  // "exp_avg", "momentum_buffer"
+const char *pawl_optimizer_slot(enum pawl_optimizer kind, int moment);
 
 struct pawl_ops {
     const char *name;  // "fp32", "bf16"
@@ -168,8 +169,8 @@ struct pawl_ops {
                     int64_t cols);
 
     // loss (rows) = -log softmax(logits (rows, classes))[target (rows)]; hit (rows) is 1 where
-    // the first largest logit is the target's, else 0. A target below 0 is not counted: loss, hit and gradient
-    // are 0. With scale != 0, logits become, in place, their own gradient times scale.
+    // the first largest logit is the target's, else 0. A target below 0 is not counted: loss, hit
+    // and gradient are 0. With scale != 0, logits become, in place, their own gradient times scale.
     void (*cross_entropy)(struct pawl_stream *s, float *loss, float *hit_or_null,
                           pawl_value *logits, const int32_t *target, int64_t rows, int64_t classes,
                           float scale);

@@ -1,4 +1,4 @@
-// thread.c - the pool: one atomic counter hands out blocks; waiting threads spin a little, then sleep.
+// thread.c - the pool: one atomic counter hands out blocks; idle threads spin a little, then sleep.
 
 #include "kernels/thread.h"
 

@@ -1,4 +1,4 @@
-// ops.h - the host's operations, one prototype per member of struct pawl_ops, for one instruction set.
+// ops.h - the host's operations for one instruction set: a prototype per member of pawl_ops.
 
 #ifndef PAWL_HOST_OPS_H
 #define PAWL_HOST_OPS_H
