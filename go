@@ -57,9 +57,10 @@ install() {
         echo "    apt-get update && $line" >&2
         exit 69
     fi
-    echo "go: installing$wanted"
+    echo "go: installing$wanted (a minute or so)"
     # shellcheck disable=SC2086 # both are lists of words
-    if ! { $root apt-get update -q && $root env DEBIAN_FRONTEND=noninteractive $line -q; }; then
+    if ! { $root apt-get update -qq && $root env DEBIAN_FRONTEND=noninteractive $line -qq; } \
+        >/dev/null; then
         echo "go: apt-get failed (its words are above). When it can work, run as root:" >&2
         echo "    apt-get update && $line" >&2
         exit 69
@@ -71,7 +72,7 @@ build() {
     # CI=true, as continuous integration sets it, makes each warning an error.
     werror=OFF
     [ "${CI:-}" != true ] || werror=ON
-    cmake --preset default -DPAWL_TESTS="$1" -DPAWL_WERROR=$werror --log-level=WARNING >&2
+    cmake --preset default -DPAWL_TESTS="$1" -DPAWL_WERROR=$werror >/dev/null
     shift
     cmake --build build --target "$@" >&2
 }

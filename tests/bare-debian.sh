@@ -11,6 +11,7 @@ set -eu
 [ "$(id -u)" = 0 ] || { echo "bare-debian: needs root, for chroot and mount" >&2; exit 77; }
 source=$(cd "$(dirname "$0")/.." && pwd)
 root=$(mktemp -d "${BARE_DIR:-${TMPDIR:-/tmp}}/bare-debian.XXXXXX")
+chmod 755 "$root"
 
 leave() {
     for point in dev/shm dev proc; do
@@ -48,9 +49,11 @@ git clone -q "$source" "$root/root/pawl"
 
 [ $# -gt 0 ] || set -- build test demo
 for command; do
+    begin=$(date +%s)
     printf '\n==== bare Debian: ./go %s\n' "$command"
     chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" \
         ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} \
-        sh -c "cd /root/pawl && time -p ./go $command" || exit 1
+        sh -c "cd /root/pawl && ./go $command" || exit 1
+    printf '==== bare Debian: ./go %s took %d s\n' "$command" $(($(date +%s) - begin))
 done
 printf '\nbare Debian: %s passed\n' "$*"
