@@ -1,4 +1,5 @@
 #!/bin/sh
+# test: once
 # shellcheck disable=SC2016 # the $ are the stubs' own
 # go: what ./go does about missing packages, with apt-get, sudo and cmake replaced by recorders.
 set -eu

@@ -1,4 +1,5 @@
 #!/bin/sh
+# test: once
 # headers: each header of the rooms compiles alone, without a warning.
 set -eu
 

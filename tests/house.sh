@@ -1,4 +1,5 @@
 #!/bin/sh
+# test: once
 # house: the rules of style that a machine can check. Files <= 500 lines, functions <= 60 lines with
 # <= 6 parameters and <= 3 indents (outside kernels), lines <= 100, few #if, no TODO in a header.
 set -eu

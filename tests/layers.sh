@@ -1,5 +1,5 @@
 #!/bin/sh
-# test: timeout=120
+# test: once timeout=120
 # layers: includes between rooms go one way, kernels <- checkpoint <- runtime <- bench, tests,
 # examples, and never in a circle between files. First shows on broken trees that it can fail.
 set -eu
