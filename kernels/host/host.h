@@ -37,6 +37,21 @@ static inline struct pawl_host *host_of(const struct pawl_stream *s)
     return (struct pawl_host *)s->device;
 }
 
+// How many pieces of `size` cover n, and how much of n the piece that starts at `start` holds.
+static inline int64_t host_pieces(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t host_piece(int64_t n, int64_t size, int64_t start)
+{
+    return n - start < size ? n - start : size;
+}
+
+// Rows per block such that a block has some tens of microseconds to do.
+static inline int64_t host_rows(int64_t cols)
+{
+    const int64_t rows = (1 << 14) / (cols > 0 ? cols : 1);
+
+    return rows ? rows : 1;
+}
+
 // Runs the blocks of one operation on the pool.
 static inline void host_run(const struct pawl_stream *s, int64_t blocks, pawl_work *work,
                             void *arguments)
