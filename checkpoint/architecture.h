@@ -57,10 +57,13 @@ struct pawl_layer {
     union {
         struct { struct pawl_shape shape; bool tokens; } in;
         // tied: another layer's parameter of shape (units, inputs) that is the weight, or "".
+        // init_std: the weight starts normal with this deviation and the bias at 0; 0: both
+        // start uniform within 1 / sqrt(inputs), as in PyTorch.
         struct {
             int64_t units;
             bool bias;
             enum pawl_activation activation;
+            double init_std;
             char tied[PAWL_NAME_MAX + 1];
         } dense;
         struct {
@@ -69,11 +72,12 @@ struct pawl_layer {
             bool bias;
             enum pawl_activation activation;
         } conv2d;
+        // stride 0: as size (check fills it in).
         struct { int64_t size[2], stride[2]; enum pawl_padding padding; } pool;
         struct { int64_t vocab, width; } embedding;
         struct { int64_t positions; } position;
         struct { double epsilon; } norm;
-        struct { int64_t heads, kv_heads; bool causal; } attention;
+        struct { int64_t heads, kv_heads; bool causal; } attention;  // kv_heads 0: as heads
         struct { enum pawl_activation activation; } activate;
         struct { double rate; } dropout;
     };
