@@ -41,8 +41,8 @@ enum pawl_activation {
     PAWL_ACTIVATIONS
 };
 
-// What backward needs of an activation, called `saved` below: its input for ELU, GELU, SILU and
-// SOFTPLUS (true), its output for the others (false). PAWL_LINEAR needs nothing.
+// What backward needs of an activation, called `saved` below: its input for ELU, both GELUs, SILU
+// and SOFTPLUS (true), its output for the others (false). PAWL_LINEAR needs nothing.
 bool pawl_activation_saves_input(enum pawl_activation activation);
 
 // A 2-d window over images: convolution and pooling. All sizes in elements.
@@ -67,12 +67,14 @@ enum pawl_optimizer { PAWL_ADAMW, PAWL_ADAM, PAWL_SGD, PAWL_RMSPROP, PAWL_OPTIMI
 // parameter. As PyTorch defines each (torch.optim), so that moments carry over.
 struct pawl_update {
     enum pawl_optimizer kind;
-    float rate, beta_1, beta_2, epsilon, decay;
-    float momentum, rho;        // SGD and RMSprop; rho is RMSprop's alpha
+    // Double, since 1 - (float)0.999 is 0.00100005 and would part the moments from PyTorch's.
+    double rate, beta_1, beta_2, epsilon, decay;
+    double momentum, rho;       // SGD and RMSprop; rho is RMSprop's alpha
     bool nesterov, centered;    // SGD; RMSprop (not yet: must be false)
     int64_t step;               // counts from 1; corrects the bias of young moments
     float grad_scale;           // multiplies every gradient first: 1 / micro-batches
-    const float *grad_norm;     // (1), or NULL: clip by clip / (scaled norm + 1e-6) where < 1
+    const float *grad_norm;     // (1), or NULL: after grad_scale, as norm() writes it with that
+                                // scale; gradients times clip / (grad_norm + 1e-6) where < 1
     float clip;
 };
 
@@ -112,8 +114,8 @@ struct pawl_ops {
                                const pawl_value *out_grad, const pawl_value *x,
                                const struct pawl_window *window, bool add);
 
-    // Largest of each window, per channel; index (as out) remembers which input, for backward.
-    // Padding never wins. The first of equals wins.
+    // Largest of each window, per channel; index (as out) is its row * in_w + column, for backward.
+    // Padding never wins, the first of equals does; a window all in padding is 0 with index -1.
     void (*max_pool2d)(struct pawl_stream *s, pawl_value *out, int32_t *index, const pawl_value *x,
                        const struct pawl_window *window);
     void (*max_pool2d_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
@@ -161,8 +163,8 @@ struct pawl_ops {
                           const pawl_value *saved, int64_t n, enum pawl_activation activation);
     void (*add)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value *b,
                 int64_t n);
-    // out = x / (1 - rate) where Philox(seed, step, layer, i) >= rate, else 0. Backward is the
-    // same call on the gradient.
+    // out = x / (1 - rate) where the uniform number of i is >= rate, else x * 0: word i % 4 of
+    // Philox(seed, step, layer, i / 4), philox.h. Backward is the same call on the gradient.
     void (*dropout)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n,
                     float rate, uint64_t seed, uint64_t step, uint32_t layer);
     void (*softmax)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t rows,

@@ -49,6 +49,33 @@ static inline void vec_store_some(float *p, vec x, int64_t n)
     memcpy(p, &x, (size_t)n * sizeof(float));
 }
 
+static inline vec vec_sqrt(vec x)
+{
+    vec y;
+
+    for (int i = 0; i < LANES; i++)
+        y[i] = __builtin_sqrtf(x[i]);
+    return y;
+}
+
+// Stores around the caches, where p is aligned as a vector is; vec_stream_end() before others look.
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+static inline void quarter_stream(float *p, vec_quarter x) { _mm_stream_ps(p, x); }
+static inline void vec_stream_end(void) { _mm_sfence(); }
+#else
+static inline void quarter_stream(float *p, vec_quarter x) { memcpy(p, &x, sizeof(x)); }
+static inline void vec_stream_end(void) {}
+#endif
+static inline void vec_stream(float *p, vec x)
+{
+    vec_quarter part[4] = { 0 };
+
+    memcpy(part, &x, sizeof(x));
+    for (int i = 0; i < LANES / 4; i++)
+        quarter_stream(p + 4 * i, part[i]);
+}
+
 // Sum and maximum over lanes in a fixed tree order.
 static inline float vec_sum(vec x)
 {
@@ -60,13 +87,23 @@ static inline float vec_sum(vec x)
     part[0] += __builtin_shufflevector(part[0], part[0], 2, 3, 0, 1);
     return part[0][0] + part[0][1];
 }
+static inline vec_quarter quarter_max(vec_quarter a, vec_quarter b)
+{
+    typedef int32_t mask __attribute__((vector_size(16)));
+    const mask more = a > b;
+
+    return (vec_quarter)((more & (mask)a) | (~more & (mask)b));
+}
 static inline float vec_top(vec x)
 {
-    float top = x[0];
+    vec_quarter part[4] = { 0 };
 
-    for (int i = 1; i < LANES; i++)
-        top = x[i] > top ? x[i] : top;
-    return top;
+    memcpy(part, &x, sizeof(x));
+    if (LANES == 16)
+        part[0] = quarter_max(part[0], part[2]), part[1] = quarter_max(part[1], part[3]);
+    if (LANES >= 8) part[0] = quarter_max(part[0], part[1]);
+    part[0] = quarter_max(part[0], __builtin_shufflevector(part[0], part[0], 2, 3, 0, 1));
+    return part[0][0] > part[0][1] ? part[0][0] : part[0][1];
 }
 
 #endif

@@ -93,7 +93,7 @@ struct norm_back {
     bool add_x, add;
 };
 
-// Sums of g and g * xhat over the row, where g = out_grad * weight; the parameters' sums on the way.
+// Sums of g and g * xhat over the row, g = out_grad * weight; on the way the parameters' sums.
 static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, float *bias_sum,
                      float *sum_g, float *sum_gx)
 {

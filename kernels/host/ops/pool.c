@@ -1,0 +1,197 @@
+// pool.c - the largest, or the mean, of each window of an image; channels side by side in vectors.
+//
+// A block of forward is one row of outputs. Backward scatters, so a block is a whole image's
+// strip of channels: no other block touches those elements, and the order within is fixed.
+
+#include "kernels/host/ops/ops.h"
+#include "kernels/host/vec.h"
+
+enum { STRIP = 64 };
+
+struct pool {
+    float *out;
+    int32_t *index;
+    const float *x;        // forward
+    const float *out_grad;  // backward, with out the gradient of x
+    const int32_t *taken;
+    struct pawl_window w;
+    bool add;
+};
+
+// The part of one output's window that lies inside the image: rows and columns of x.
+struct patch {
+    int64_t row, row_end, row_step, col, col_end, col_step, count;
+};
+
+// Moves *from, in steps, past what lies before the image; returns where to stop.
+static int64_t clip(int64_t *from, int64_t taps, int64_t step, int64_t size)
+{
+    const int64_t stop = *from + taps * step;
+
+    if (*from < 0) *from += host_pieces(-*from, step) * step;
+    return stop < size ? stop : size;
+}
+
+static struct patch patch_of(const struct pawl_window *w, int64_t out_row, int64_t out_col)
+{
+    struct patch p = {
+        .row = out_row * w->stride_h - w->pad_top, .row_step = w->dilation_h,
+        .col = out_col * w->stride_w - w->pad_left, .col_step = w->dilation_w,
+    };
+
+    p.row_end = clip(&p.row, w->kernel_h, p.row_step, w->in_h);
+    p.col_end = clip(&p.col, w->kernel_w, p.col_step, w->in_w);
+    if (p.row < p.row_end && p.col < p.col_end)
+        p.count = host_pieces(p.row_end - p.row, p.row_step)
+                  * host_pieces(p.col_end - p.col, p.col_step);
+    return p;
+}
+
+// Vectors of n channels at c, n < LANES only at the end of the channels.
+static inline vec load_channels(const float *p, int64_t n)
+{
+    return n < LANES ? vec_load_some(p, n) : vec_load(p);
+}
+
+static inline void store_channels(float *p, vec x, int64_t n)
+{
+    if (n < LANES)
+        vec_store_some(p, x, n);
+    else
+        vec_store(p, x);
+}
+
+static void max_of_patch(const struct pool *a, const float *image, const struct patch *p,
+                         int64_t at)
+{
+    const int64_t channels = a->w.in_c;
+
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const int64_t n = host_piece(channels, LANES, c);
+        vec best = { 0 };
+        veci from = (veci){ 0 } - 1;
+        for (int64_t row = p->row; row < p->row_end; row += p->row_step)
+            for (int64_t col = p->col; col < p->col_end; col += p->col_step) {
+                const int64_t pixel = row * a->w.in_w + col;
+                const vec x = load_channels(image + pixel * channels + c, n);
+                const veci better = (from < 0) | (x > best) | (x != x);
+                best = vec_select(better, x, best);
+                from = (veci)vec_select(better, (vec)((veci){ 0 } + (int32_t)pixel), (vec)from);
+            }
+        store_channels(a->out + at + c, best, n);
+        memcpy(a->index + at + c, &from, (size_t)(n < LANES ? n : LANES) * sizeof(int32_t));
+    }
+}
+
+static void mean_of_patch(const struct pool *a, const float *image, const struct patch *p,
+                          int64_t at)
+{
+    const int64_t channels = a->w.in_c;
+    const float scale = p->count ? 1.0f / (float)p->count : 0;
+
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const int64_t n = host_piece(channels, LANES, c);
+        vec sum = { 0 };
+        for (int64_t row = p->row; row < p->row_end; row += p->row_step)
+            for (int64_t col = p->col; col < p->col_end; col += p->col_step)
+                sum += load_channels(image + (row * a->w.in_w + col) * channels + c, n);
+        store_channels(a->out + at + c, sum * scale, n);
+    }
+}
+
+static void pool_row(void *arguments, int64_t block, int thread)
+{
+    const struct pool *a = arguments;
+    const struct pawl_window *w = &a->w;
+    const float *image = a->x + block / w->out_h * w->in_h * w->in_w * w->in_c;
+
+    (void)thread;
+    for (int64_t col = 0; col < w->out_w; col++) {
+        const struct patch p = patch_of(w, block % w->out_h, col);
+        const int64_t at = (block * w->out_w + col) * w->out_c;
+        if (a->index)
+            max_of_patch(a, image, &p, at);
+        else
+            mean_of_patch(a, image, &p, at);
+    }
+}
+
+void HOST(max_pool2d)(struct pawl_stream *s, pawl_value *out, int32_t *index, const pawl_value *x,
+                      const struct pawl_window *window)
+{
+    struct pool a = { .out = out, .index = index, .x = x, .w = *window };
+
+    host_run(s, window->batch * window->out_h, pool_row, &a);
+}
+
+void HOST(avg_pool2d)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                      const struct pawl_window *window)
+{
+    struct pool a = { .out = out, .x = x, .w = *window };
+
+    host_run(s, window->batch * window->out_h, pool_row, &a);
+}
+
+static void max_back(const struct pool *a, float *image, int64_t at, int64_t channel, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++) {
+        const int64_t pixel = a->taken[at + c];
+        if (pixel >= 0) image[pixel * a->w.in_c + channel + c] += a->out_grad[at + c];
+    }
+}
+
+static void mean_back(const struct pool *a, float *image, const struct patch *p, int64_t at,
+                      int64_t channel, int64_t n)
+{
+    const float scale = p->count ? 1.0f / (float)p->count : 0;
+
+    for (int64_t row = p->row; row < p->row_end; row += p->row_step)
+        for (int64_t col = p->col; col < p->col_end; col += p->col_step) {
+            float *to = image + (row * a->w.in_w + col) * a->w.in_c + channel;
+            for (int64_t c = 0; c < n; c += LANES) {
+                const int64_t some = host_piece(n, LANES, c);
+                const vec grad = load_channels(a->out_grad + at + c, some) * scale;
+                store_channels(to + c, load_channels(to + c, some) + grad, some);
+            }
+        }
+}
+
+static void pool_back_strip(void *arguments, int64_t block, int thread)
+{
+    const struct pool *a = arguments;
+    const struct pawl_window *w = &a->w;
+    const int64_t strips = host_pieces(w->in_c, STRIP), pixels = w->in_h * w->in_w;
+    const int64_t item = block / strips, channel = block % strips * STRIP;
+    const int64_t n = host_piece(w->in_c, STRIP, channel);
+    float *image = a->out + item * pixels * w->in_c;
+
+    (void)thread;
+    for (int64_t i = 0; !a->add && i < pixels; i++)
+        memset(image + i * w->in_c + channel, 0, (size_t)n * sizeof(float));
+    for (int64_t i = 0; i < w->out_h * w->out_w; i++) {
+        const int64_t at = (item * w->out_h * w->out_w + i) * w->out_c + channel;
+        if (a->taken) {
+            max_back(a, image, at, channel, n);
+        } else {
+            const struct patch p = patch_of(w, i / w->out_w, i % w->out_w);
+            mean_back(a, image, &p, at, channel, n);
+        }
+    }
+}
+
+void HOST(max_pool2d_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                           const int32_t *index, const struct pawl_window *window, bool add)
+{
+    struct pool a = { .out = x_grad, .out_grad = out_grad, .taken = index, .w = *window,
+                      .add = add };
+
+    host_run(s, window->batch * host_pieces(window->in_c, STRIP), pool_back_strip, &a);
+}
+
+void HOST(avg_pool2d_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                           const struct pawl_window *window, bool add)
+{
+    struct pool a = { .out = x_grad, .out_grad = out_grad, .w = *window, .add = add };
+
+    host_run(s, window->batch * host_pieces(window->in_c, STRIP), pool_back_strip, &a);
+}
