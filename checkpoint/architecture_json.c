@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "checkpoint/architecture.h"
-#include "checkpoint/containers/text.h"
 #include "checkpoint/layers.h"
 #include "checkpoint/names.h"
 #include "checkpoint/suggest.h"
+#include "checkpoint/text.h"
 #include "kernels/memory.h"
 
 enum { JSON_BYTES_MAX = 16 << 20, SCHEMA = 1 };
@@ -32,12 +32,12 @@ static void write_field(struct pawl_text *text, const struct pawl_field *field, 
     const struct pawl_shape *shape = at;
 
     switch (field->type) {
-    case PAWL_FIELD_COUNT: pawl_text_add(text, "%lld", (long long)*number); break;
+    case PAWL_FIELD_COUNT: pawl_text_format(text, "%lld", (long long)*number); break;
     case PAWL_FIELD_PAIR:
-        pawl_text_add(text, "[%lld, %lld]", (long long)number[0], (long long)number[1]);
+        pawl_text_format(text, "[%lld, %lld]", (long long)number[0], (long long)number[1]);
         break;
-    case PAWL_FIELD_BOOL: pawl_text_add(text, *(const bool *)at ? "true" : "false"); break;
-    case PAWL_FIELD_REAL: pawl_text_real(text, *(const double *)at); break;
+    case PAWL_FIELD_BOOL: pawl_text_format(text, *(const bool *)at ? "true" : "false"); break;
+    case PAWL_FIELD_REAL: pawl_text_number(text, *(const double *)at); break;
     case PAWL_FIELD_ACTIVATION:
         pawl_text_string(text, pawl_activation_names[*(const unsigned *)at]);
         break;
@@ -47,8 +47,8 @@ static void write_field(struct pawl_text *text, const struct pawl_field *field, 
     case PAWL_FIELD_NAME: pawl_text_string(text, at); break;
     case PAWL_FIELD_SHAPE:
         for (int d = 0; d < shape->rank; d++)
-            pawl_text_add(text, "%s%lld", d ? ", " : "[", (long long)shape->dim[d]);
-        pawl_text_add(text, "]");
+            pawl_text_format(text, "%s%lld", d ? ", " : "[", (long long)shape->dim[d]);
+        pawl_text_format(text, "]");
         break;
     }
 }
@@ -58,43 +58,43 @@ void pawl_layer_config_to_json(struct pawl_text *text, const struct pawl_layer *
     const struct pawl_layer_row *row = &pawl_layer_rows[layer->kind];
     const char *comma = "";
 
-    pawl_text_add(text, "{");
+    pawl_text_format(text, "{");
     for (int i = 0; i < row->field_count; i++) {
         const struct pawl_field *field = &row->fields[i];
         const void *at = (const char *)layer + field->offset;
 
         if ((field->flags & PAWL_FIELD_QUIET) && standard(field, at)) continue;
-        pawl_text_add(text, "%s\"%s\": ", comma, field->name);
+        pawl_text_format(text, "%s\"%s\": ", comma, field->name);
         write_field(text, field, at);
         comma = ", ";
     }
-    pawl_text_add(text, "}");
+    pawl_text_format(text, "}");
 }
 
 int pawl_architecture_to_json(char **out, const struct pawl_architecture *architecture)
 {
     struct pawl_text text = { 0 };
 
-    pawl_text_add(&text, "{\"pawl\": %d, \"name\": ", SCHEMA);
+    pawl_text_format(&text, "{\"pawl\": %d, \"name\": ", SCHEMA);
     pawl_text_string(&text, architecture->name);
-    pawl_text_add(&text, ", \"loss\": ");
+    pawl_text_format(&text, ", \"loss\": ");
     pawl_text_string(&text, architecture->loss);
-    pawl_text_add(&text, ",\n \"layers\": [");
+    pawl_text_format(&text, ",\n \"layers\": [");
     for (int i = 0; i < architecture->layer_count; i++) {
         const struct pawl_layer *layer = &architecture->layers[i];
-        pawl_text_add(&text, "%s{\"name\": ", i ? ",\n  " : "\n  ");
+        pawl_text_format(&text, "%s{\"name\": ", i ? ",\n  " : "\n  ");
         pawl_text_string(&text, layer->name);
-        pawl_text_add(&text, ", \"kind\": \"%s\", \"inputs\": [",
+        pawl_text_format(&text, ", \"kind\": \"%s\", \"inputs\": [",
                       pawl_layer_rows[layer->kind].name);
         for (int k = 0; k < layer->input_count; k++) {
-            if (k) pawl_text_add(&text, ", ");
+            if (k) pawl_text_format(&text, ", ");
             pawl_text_string(&text, architecture->layers[layer->input[k]].name);
         }
-        pawl_text_add(&text, "], \"config\": ");
+        pawl_text_format(&text, "], \"config\": ");
         pawl_layer_config_to_json(&text, layer);
-        pawl_text_add(&text, "}");
+        pawl_text_format(&text, "}");
     }
-    pawl_text_add(&text, "\n ]}\n");
+    pawl_text_format(&text, "\n ]}\n");
     return pawl_text_take(&text, out, NULL);
 }
 

@@ -52,6 +52,8 @@ static int input_shape(struct pawl_layer *layer, const struct pawl_shape *const 
     (void)in;
     if (layer->in.tokens && layer->in.shape.rank != 1)
         return shape_fail(layer, &layer->in.shape, "[time] when tokens is true");
+    for (int d = layer->in.shape.rank; d < PAWL_SHAPE_MAX; d++)
+        layer->in.shape.dim[d] = 1;
     layer->out = layer->in.shape;
     return 0;
 }

@@ -10,7 +10,7 @@
 #define PAWL_LAYERS_H
 
 #include "checkpoint/architecture.h"
-#include "checkpoint/containers/text.h"
+#include "checkpoint/text.h"
 
 enum { PAWL_DIMENSION_MAX = 2147483647 };  // of any one dimension: token ids and indices are int32
 
