@@ -1,0 +1,134 @@
+// common.c - see common.h.
+
+#include "tests/kernels/common.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/host/host.h"
+
+#if defined(__x86_64__)
+extern const struct pawl_ops pawl_host_ops_wide;
+
+static const struct pawl_ops *wide(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &pawl_host_ops_wide
+                                                                           : NULL;
+}
+#else
+static const struct pawl_ops *wide(void) { return NULL; }
+#endif
+
+static const char *const names[COMMON_SETS] = { "plain", "avx2", "avx512", "wide" };
+
+bool common_open(struct common_set *set, int index)
+{
+    const bool is_wide = !strcmp(names[index], "wide");
+
+    memset(set, 0, sizeof(*set));
+    set->name = names[index];
+    if (is_wide && !wide()) return false;
+    setenv("PAWL_ISA", is_wide ? "avx2" : set->name, 1);
+    for (int t = 0; t < COMMON_THREADS; t++) {
+        const int rc = pawl_device_open(&set->device[t], "host", t + 1);
+        if (rc == PAWL_ENOTSUP && !t) return false;
+        cr_assert_eq(rc, 0, "%s", pawl_error());
+        if (is_wide) set->device[t]->ops = wide();
+        cr_assert_eq(pawl_stream_open(&set->stream[t], set->device[t]), 0);
+    }
+    return true;
+}
+
+void common_close(struct common_set *set)
+{
+    for (int t = 0; t < COMMON_THREADS; t++) {
+        pawl_stream_close(set->stream[t]);
+        pawl_device_close(set->device[t]);
+    }
+}
+
+// ---- fenced memory: | front, FRONT at least | elements | untouchable page |
+
+enum { PAGE = 4096, FRONT = 256, BLOCKS = 256 };
+
+static struct {
+    unsigned char *pages;
+    size_t bytes, used;  // of pages without the last one; of elements
+} blocks[BLOCKS];
+static int block_count;
+
+static void *fenced(size_t used)
+{
+    const size_t bytes = (used + FRONT + PAGE - 1) / PAGE * PAGE;
+    unsigned char *pages = mmap(NULL, bytes + PAGE, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert(pages != MAP_FAILED && block_count < BLOCKS);
+    cr_assert_eq(mprotect(pages + bytes, PAGE, PROT_NONE), 0);
+    memset(pages, 0xa5, bytes - used);
+    blocks[block_count].pages = pages;
+    blocks[block_count].bytes = bytes;
+    blocks[block_count++].used = used;
+    return pages + bytes - used;
+}
+
+float *common_floats(int64_t count) { return fenced((size_t)count * sizeof(float)); }
+int32_t *common_ints(int64_t count) { return fenced((size_t)count * sizeof(int32_t)); }
+
+void common_check(const char *where)
+{
+    for (int i = 0; i < block_count; i++)
+        for (size_t j = 0; j < blocks[i].bytes - blocks[i].used; j++)
+            cr_assert_eq(blocks[i].pages[j], 0xa5, "%s: wrote %zu bytes in front of block %d",
+                         where, blocks[i].bytes - blocks[i].used - j, i);
+}
+
+void common_release(void)
+{
+    while (block_count--)
+        munmap(blocks[block_count].pages, blocks[block_count].bytes + PAGE);
+    block_count = 0;
+}
+
+// ---- numbers
+
+void common_fill(float *out, int64_t count, uint64_t seed)
+{
+    uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+
+    for (int64_t i = 0; i < count; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        out[i] = (float)((int64_t)(state >> 40) - (1 << 23)) / (1 << 23);
+    }
+}
+
+void common_poison(float *out, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = NAN;
+}
+
+void common_expect(const char *where, const float *actual, const double *expected, int64_t count,
+                   double absolute, double relative)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const double e = expected[i], a = (double)actual[i];
+        const bool good = isnan(e) ? isnan(a) : fabs(a - e) <= absolute + relative * fabs(e);
+        cr_assert(good || (isinf(e) && a == e), "%s: element %ld of %ld is %.9g, not %.9g", where,
+                  (long)i, (long)count, a, e);
+    }
+}
+
+void common_expect_same(const char *where, const float *actual, const float *expected,
+                        int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        cr_assert(!memcmp(actual + i, expected + i, sizeof(float)),
+                  "%s: element %ld of %ld is %.9g, not %.9g to the bit", where, (long)i,
+                  (long)count, (double)actual[i], (double)expected[i]);
+}

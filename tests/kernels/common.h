@@ -1,0 +1,49 @@
+// common.h - what the tests of kernels share: every instruction set, 1 to 3 threads, fenced memory.
+//
+//     for (int i = 0; i < COMMON_SETS; i++) {
+//         if (!common_open(&set, i)) continue;
+//         set.stream[t]->device->ops->linear(set.stream[t], ...)      // t + 1 threads
+//         common_close(&set);
+//     }
+
+#ifndef PAWL_TESTS_COMMON_H
+#define PAWL_TESTS_COMMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernels/device.h"
+
+// The three sets that the host device knows, and the 16-lane source compiled for AVX2.
+enum { COMMON_SETS = 4, COMMON_THREADS = 3 };
+
+struct common_set {
+    const char *name;
+    struct pawl_device *device[COMMON_THREADS];
+    struct pawl_stream *stream[COMMON_THREADS];
+};
+
+// false: this processor lacks the set.
+bool common_open(struct common_set *set, int index);
+void common_close(struct common_set *set);
+
+// Zeroed memory that ends where a page begins that nobody may touch. What lies in front is
+// compared by common_check(). Freed, all of it, by common_release().
+float *common_floats(int64_t count);
+int32_t *common_ints(int64_t count);
+void common_check(const char *where);
+void common_release(void);
+
+// Numbers between -1 and 1 that depend on seed alone.
+void common_fill(float *out, int64_t count, uint64_t seed);
+// NaN, so that an element that nobody wrote cannot pass.
+void common_poison(float *out, int64_t count);
+
+// Each actual within absolute + relative * |expected| of the expected; NaN where that is NaN.
+void common_expect(const char *where, const float *actual, const double *expected, int64_t count,
+                   double absolute, double relative);
+// The same bits.
+void common_expect_same(const char *where, const float *actual, const float *expected,
+                        int64_t count);
+
+#endif

@@ -1,0 +1,71 @@
+// plain_activation.c - the activations and their derivatives by the C library's functions.
+
+#include <math.h>
+
+#include "tests/kernels/plain.h"
+
+static const double pi = 3.14159265358979323846;
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double gelu_inner(double x) { return sqrt(2 / pi) * (x + 0.044715 * x * x * x); }
+
+double plain_activate(double x, enum pawl_activation activation)
+{
+    switch (activation) {
+    case PAWL_RELU:
+        return x < 0 ? 0 : x;
+    case PAWL_LEAKY_RELU:
+        return x < 0 ? 0.01 * x : x;
+    case PAWL_ELU:
+        return x < 0 ? expm1(x) : x;
+    case PAWL_GELU:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case PAWL_GELU_TANH:
+        return 0.5 * x * (1 + tanh(gelu_inner(x)));
+    case PAWL_SILU:
+        return x * sigmoid(x);
+    case PAWL_SIGMOID:
+        return sigmoid(x);
+    case PAWL_TANH:
+        return tanh(x);
+    case PAWL_SOFTPLUS:
+        return x > 30 ? x + exp(-x) : log1p(exp(x));
+    default:
+        return x;
+    }
+}
+
+double plain_slope(double x, enum pawl_activation activation)
+{
+    const double s = sigmoid(x), t = tanh(x);
+
+    switch (activation) {
+    case PAWL_RELU:
+        return x > 0;
+    case PAWL_LEAKY_RELU:
+        return x > 0 ? 1 : 0.01;
+    case PAWL_ELU:
+        return x < 0 ? exp(x) : 1;
+    case PAWL_GELU:
+        return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x * x / 2) / sqrt(2 * pi);
+    case PAWL_GELU_TANH: {
+        const double g = tanh(gelu_inner(x));
+        return 0.5 * (1 + g) + 0.5 * x * (1 - g * g) * sqrt(2 / pi) * (1 + 0.134145 * x * x);
+    }
+    case PAWL_SILU:
+        return s * (1 + x * (1 - s));
+    case PAWL_SIGMOID:
+        return s * (1 - s);
+    case PAWL_TANH:
+        return 1 - t * t;
+    case PAWL_SOFTPLUS:
+        return s;
+    default:
+        return 1;
+    }
+}
+
+double plain_saved(double x, enum pawl_activation activation)
+{
+    return pawl_activation_saves_input(activation) ? x : plain_activate(x, activation);
+}
