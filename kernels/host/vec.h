@@ -49,6 +49,15 @@ static inline void vec_store_some(float *p, vec x, int64_t n)
     memcpy(p, &x, (size_t)n * sizeof(float));
 }
 
+// 0, 1, 2, ... to mask by position.
+static inline vec vec_lane(void)
+{
+    vec x;
+
+    for (int i = 0; i < LANES; i++)
+        x[i] = (float)i;
+    return x;
+}
 static inline vec vec_sqrt(vec x)
 {
     vec y;

@@ -47,6 +47,16 @@ VEC_INLINE vec vec_exp(vec x)
     return e * vec_power(half) * vec_power(n - half);
 }
 
+// exp(x) for x <= 0, as softmax needs it: less work, and 0 where the result would be subnormal.
+VEC_INLINE vec vec_exp_below(vec x)
+{
+    veci n;
+    const veci none = x < -87.0f;
+
+    const vec e = vec_exp_reduce(vec_select(none, vec_set(-87.0f), x), &n) + 1.0f;
+    return (vec)(~none & (veci)(e * vec_power(n)));
+}
+
 // exp(x) - 1 without losing what is small.
 VEC_INLINE vec vec_expm1(vec x)
 {

@@ -1,0 +1,96 @@
+// attention.h - where the heads lie in qkv, and how they are copied into the caches for product.h.
+
+#ifndef PAWL_HOST_ATTENTION_H
+#define PAWL_HOST_ATTENTION_H
+
+#include <math.h>
+
+#include "kernels/host/host.h"
+#include "kernels/host/ops/math.h"
+#include "kernels/host/ops/product.h"
+
+static inline int64_t pad_lanes(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
+static inline int64_t pad_rows(int64_t n) { return (n + PRODUCT_ROWS - 1) / PRODUCT_ROWS * PRODUCT_ROWS; }
+
+// Elements from one position to the next in qkv and in out.
+static inline int64_t qkv_row(const struct pawl_attention *a)
+{
+    return (a->heads + 2 * a->kv_heads) * a->dim;
+}
+static inline int64_t out_row(const struct pawl_attention *a) { return a->heads * a->dim; }
+
+// Offsets in a row of qkv.
+static inline int64_t query_at(const struct pawl_attention *a, int64_t head)
+{
+    return head * a->dim;
+}
+static inline int64_t key_at(const struct pawl_attention *a, int64_t kv)
+{
+    return (a->heads + kv) * a->dim;
+}
+static inline int64_t value_at(const struct pawl_attention *a, int64_t kv)
+{
+    return (a->heads + a->kv_heads + kv) * a->dim;
+}
+
+// How many keys of the tile that starts at key 0 position t may see; can be below 1.
+static inline int64_t keys_seen(const struct pawl_attention *a, int64_t t, int64_t key,
+                                int64_t keys)
+{
+    return a->causal && t - key + 1 < keys ? t - key + 1 : keys;
+}
+
+// to (rows, padded) = from (rows, n), zeros behind each row.
+static inline void pack_rows(float *to, int64_t padded, const float *from, int64_t from_row,
+                             int64_t rows, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++, to += padded, from += from_row) {
+        int64_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+            vec_store(to + i, vec_load(from + i));
+        if (i < n) vec_store(to + i, vec_load_some(from + i, n - i));
+    }
+}
+
+static inline void transpose_quarters(float *to, int64_t to_row, const float *from,
+                                      int64_t from_row, float scale)
+{
+    vec_quarter r[4], t[4];
+
+    for (int i = 0; i < 4; i++) {
+        memcpy(&r[i], from + i * from_row, sizeof(r[i]));
+        r[i] *= scale;
+    }
+    t[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    t[1] = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    t[2] = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    t[3] = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(t[0], t[1], 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(t[0], t[1], 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(t[2], t[3], 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(t[2], t[3], 2, 3, 6, 7);
+    for (int i = 0; i < 4; i++)
+        memcpy(to + i * to_row, &r[i], sizeof(r[i]));
+}
+
+// to (n, padded) = scale * from (rows, n)^T, zeros in columns rows to padded.
+static inline void pack_transposed(float *to, int64_t padded, const float *from, int64_t from_row,
+                                   int64_t rows, int64_t n, float scale)
+{
+    int64_t r = 0;
+
+    for (; r + 4 <= rows; r += 4) {
+        int64_t i = 0;
+        for (; i + 4 <= n; i += 4)
+            transpose_quarters(to + i * padded + r, padded, from + r * from_row + i, from_row,
+                               scale);
+        for (; i < n; i++)
+            for (int64_t j = r; j < r + 4; j++)
+                to[i * padded + j] = from[j * from_row + i] * scale;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = r; j < padded; j++)
+            to[i * padded + j] = j < rows ? from[j * from_row + i] * scale : 0;
+}
+
+#endif
