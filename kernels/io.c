@@ -241,3 +241,10 @@ int pawl_io_write_file(const char *path, const void *bytes, size_t size, bool re
     }
     return pawl_io_sync_dir(directory);
 }
+
+int pawl_io_fail(int error, const char *doing, const char *path)
+{
+    const char *words = strerrordesc_np(error < 0 ? -error : error);
+
+    return pawl_fail(PAWL_EIO, "cannot %s %s: %s", doing, path, words ? words : "unknown error");
+}

@@ -67,4 +67,7 @@ int pawl_io_write_file(const char *path, const void *bytes, size_t size, bool re
 // fsync of a directory by path.
 int pawl_io_sync_dir(const char *path);
 
+// Records "cannot DOING PATH: No space left on device" for a -errno; returns PAWL_EIO.
+int pawl_io_fail(int error, const char *doing, const char *path);
+
 #endif

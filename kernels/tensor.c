@@ -40,6 +40,11 @@ const char *pawl_dtype_name(enum pawl_dtype dtype)
     return row[dtype].name;
 }
 
+const char *pawl_dtype_safetensors(enum pawl_dtype dtype)
+{
+    return row[dtype].safetensors;
+}
+
 static int same(const char *name, const char *known)
 {
     return known && strcmp(name, known) == 0;

@@ -34,6 +34,7 @@ struct pawl_tensor {
 
 PAWL_API size_t pawl_dtype_bytes(enum pawl_dtype dtype);      // of one element
 PAWL_API const char *pawl_dtype_name(enum pawl_dtype dtype);  // numpy's: "float32", "bfloat16"
+const char *pawl_dtype_safetensors(enum pawl_dtype dtype);    // "F32"; NULL: that format has none
 
 // 0 and *out, or PAWL_EINVAL with the known names ("float32", ..., also "fp32", "bf16", "F32").
 PAWL_API int pawl_dtype_parse(enum pawl_dtype *out, const char *name);

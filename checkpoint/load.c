@@ -1,0 +1,314 @@
+// load.c - fills the state from the newest snapshot that is whole.
+
+#include "checkpoint/saver_private.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/recover.h"
+#include "kernels/io.h"
+#include "kernels/memory.h"
+
+enum { PAGE = 4096 };
+
+// ---- what was passed over
+
+void pawl_load_forget(struct pawl_saver *saver)
+{
+    for (int i = 0; i < saver->skip_count; i++) {
+        pawl_free(saver->skips[i].path);
+        pawl_free(saver->skips[i].why);
+    }
+    pawl_free(saver->skips);
+    saver->skips = NULL;
+    saver->skip_count = 0;
+}
+
+static int pass_over(struct pawl_saver *saver, const struct pawl_snapshot *snapshot,
+                     const char *why)
+{
+    struct pawl_skip skip = { .step = snapshot->step };
+
+    int rc = pawl_realloc(&saver->skips,
+                          ((size_t)saver->skip_count + 1) * sizeof(*saver->skips), "skips");
+    if (!rc) rc = pawl_strdup(&skip.path, snapshot->path);
+    if (!rc) rc = pawl_strdup(&skip.why, why);
+    if (rc) {
+        pawl_free(skip.path);
+        return rc;
+    }
+    saver->skips[saver->skip_count++] = skip;
+    return 0;
+}
+
+bool pawl_saver_skipped(const struct pawl_saver *saver, int i, uint64_t *step, const char **path,
+                        const char **why)
+{
+    if (i < 0 || i >= saver->skip_count) return false;
+    *step = saver->skips[i].step;
+    *path = saver->skips[i].path;
+    *why = saver->skips[i].why;
+    return true;
+}
+
+// ---- one snapshot's bytes
+
+// All shards of a snapshot in memory, one after the other, each from a page of its own.
+struct bytes {
+    char *memory;
+    uint64_t size;
+    bool own;  // not the ring
+};
+
+static uint64_t pages(uint64_t size)
+{
+    return (size + PAGE - 1) / PAGE * PAGE;
+}
+
+static int find_room(struct bytes *out, struct pawl_saver *saver,
+                     const struct pawl_manifest *manifest)
+{
+    void *memory;
+
+    *out = (struct bytes){ 0 };
+    for (int rank = 0; rank < manifest->ranks; rank++)
+        out->size += pages(manifest->files[1 + 2 * rank].bytes);
+    if (out->size <= saver->ring.size_bytes) {
+        out->memory = saver->ring.memory;
+        return 0;
+    }
+    // Written with other names or by more ranks: a header may be longer than ours.
+    const int rc = pawl_pages_alloc(&memory, out->size, "the snapshot");
+    if (rc) return rc;
+    out->memory = memory;
+    out->own = true;
+    return 0;
+}
+
+static int read_shards(const struct bytes *bytes, const char *directory,
+                       const struct pawl_manifest *manifest)
+{
+    uint64_t at = 0;
+    int rc = 0;
+
+    for (int rank = 0; !rc && rank < manifest->ranks; rank++) {
+        rc = pawl_shard_read(directory, manifest, rank, bytes->memory + at);
+        at += pages(manifest->files[1 + 2 * rank].bytes);
+    }
+    return rc;
+}
+
+static uint64_t shard_start(const struct pawl_manifest *manifest, const char *name)
+{
+    uint64_t at = 0;
+
+    for (int i = 1; i < manifest->file_count && strcmp(manifest->files[i].name, name); i += 2)
+        at += pages(manifest->files[i].bytes);
+    return at;
+}
+
+// ---- into the tensors
+
+// The pieces of one tensor, in order, without gap, together all of it.
+static int copy_tensor(struct pawl_stream *stream, const struct pawl_part *part,
+                       const json_t *pieces, const struct bytes *bytes,
+                       const struct pawl_manifest *manifest)
+{
+    const size_t element = pawl_dtype_bytes(part->tensor.dtype);
+    const json_t *piece;
+    uint64_t done = 0;
+    size_t i;
+
+    json_array_foreach(pieces, i, piece) {
+        const char *file = json_string_value(json_object_get(piece, "file"));
+        const uint64_t size = (uint64_t)json_integer_value(json_object_get(piece, "bytes"));
+        const uint64_t from = (uint64_t)json_integer_value(json_object_get(piece, "offset"));
+        const json_int_t start = json_integer_value(json_object_get(piece, "start"));
+        if (start < 0 || (uint64_t)start * element != done
+            || size > part->tensor.size_bytes - done)
+            break;
+        pawl_stream_copy(stream, part->memory + done,
+                         bytes->memory + shard_start(manifest, file) + from, size);
+        done += size;
+    }
+    if (done == part->tensor.size_bytes) return 0;
+    return pawl_fail(PAWL_ECORRUPT, "tensor %s: its pieces do not make a whole", part->tensor.name);
+}
+
+static int copy_tensors(struct pawl_saver *saver, struct pawl_stream *stream,
+                        const json_t *document, const struct bytes *bytes,
+                        const struct pawl_manifest *manifest)
+{
+    const json_t *tensor;
+    size_t i;
+    int rc = 0;
+
+    json_array_foreach(json_object_get(document, "tensors"), i, tensor) {
+        const struct pawl_part *part = pawl_layout_find(
+            &saver->layout, json_string_value(json_object_get(tensor, "name")));
+        rc = copy_tensor(stream, part, json_object_get(tensor, "pieces"), bytes, manifest);
+        if (rc) break;
+    }
+    const int waited = pawl_stream_wait(stream);
+    return rc ? rc : waited;
+}
+
+// ---- the rest of the document
+
+static int keep_object(struct pawl_text *out, const json_t *object)
+{
+    pawl_text_clear(out);
+    if (!json_is_object(object)) return 0;
+    char *text = json_dumps(object, JSON_COMPACT);
+    if (!text) return pawl_fail(PAWL_ENOMEM, "no memory for the training state's text");
+    pawl_text_add(out, text, strlen(text));
+    free(text);
+    return pawl_text_check(out);
+}
+
+static double number(const json_t *value)
+{
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+static int read_progress(struct pawl_saver *saver, const json_t *document,
+                         struct pawl_progress *out)
+{
+    const json_t *step = json_object_get(document, "step");
+    const json_t *epoch = json_object_get(document, "epoch");
+    struct pawl_progress progress = {
+        .step = (uint64_t)json_integer_value(step),
+        .epoch = json_is_integer(epoch) ? (int64_t)json_integer_value(epoch) : -1,
+        .loss = number(json_object_get(document, "loss")),
+        .metric = number(json_object_get(document, "metric")),
+    };
+
+    int rc = keep_object(&saver->loaded_training, json_object_get(document, "training"));
+    if (!rc) rc = keep_object(&saver->loaded_metadata, json_object_get(document, "metadata"));
+    if (rc) return rc;
+    if (saver->loaded_training.size) progress.training = saver->loaded_training.bytes;
+    if (saver->loaded_metadata.size) progress.metadata = saver->loaded_metadata.bytes;
+    *out = progress;
+    return 0;
+}
+
+// ---- one snapshot, and the choice among them
+
+// *fits: the words of a failure are about the snapshot and not about this state.
+static int read_snapshot(struct pawl_saver *saver, struct pawl_stream *stream, const char *path,
+                         struct pawl_progress *progress, bool *fits)
+{
+    struct pawl_manifest manifest;
+    struct bytes bytes = { 0 };
+    json_t *document = NULL;
+
+    *fits = true;
+    int rc = pawl_recover_manifest(&manifest, path);
+    if (rc) return rc;
+    if (!saver->read_only) rc = pawl_recover_settle(saver->where, path);
+    if (!rc) rc = pawl_recover_document(&document, path, &manifest);
+    if (rc) goto out;
+    rc = pawl_recover_match(document, &saver->layout, path);
+    if (rc) {
+        *fits = false;
+        goto out;
+    }
+    rc = find_room(&bytes, saver, &manifest);
+    if (!rc) rc = read_shards(&bytes, path, &manifest);
+    if (!rc) rc = read_progress(saver, document, progress);
+    if (!rc) rc = copy_tensors(saver, stream, document, &bytes, &manifest);
+    if (rc) goto out;
+    saver->manifest.has_previous = true;
+    saver->manifest.previous_step = manifest.attempt.step;
+    saver->manifest.previous_lease = manifest.attempt.lease;
+    // What this process saved before it went back may hold the names of the steps to come.
+    if (saver->attempted) atomic_store(&saver->renew, true);
+out:
+    if (bytes.own) pawl_pages_free(bytes.memory, bytes.size);
+    json_decref(document);
+    pawl_manifest_free(&manifest);
+    return rc;
+}
+
+// Whether a failure is the snapshot's own, so that an older one may do.
+static bool is_its_own(int rc, bool fits)
+{
+    return fits && (rc == PAWL_ECORRUPT || rc == PAWL_EIO || rc == PAWL_ENOTSUP);
+}
+
+static int nothing_whole(const struct pawl_saver *saver, const struct pawl_run *run, bool unreadable)
+{
+    if (!run->commit_traced)
+        return pawl_fail(PAWL_ENONE, "%s holds no snapshot (%d never committed)", saver->where,
+                         run->count);
+    return pawl_fail(unreadable ? PAWL_EIO : PAWL_ECORRUPT, "%s: no snapshot is whole%s%s",
+                     saver->where, saver->skip_count ? "; the newest: " : ", only a trace of one",
+                     saver->skip_count ? saver->skips[0].why : "");
+}
+
+static int load_newest(struct pawl_saver *saver, struct pawl_stream *stream,
+                       const struct pawl_run *run, struct pawl_progress *progress)
+{
+    bool unreadable = false;
+
+    for (int i = 0; i < run->count; i++) {
+        const struct pawl_snapshot *snapshot = &run->snapshots[i];
+        bool fits;
+        if (snapshot->state == PAWL_UNCOMMITTED) continue;
+        int rc = read_snapshot(saver, stream, snapshot->path, progress, &fits);
+        if (!rc || !is_its_own(rc, fits)) return rc;
+        unreadable |= rc == PAWL_EIO;
+        rc = pass_over(saver, snapshot, pawl_error());
+        if (rc) return rc;
+    }
+    return nothing_whole(saver, run, unreadable);
+}
+
+static int load_step(struct pawl_saver *saver, struct pawl_stream *stream,
+                     const struct pawl_run *run, uint64_t step, struct pawl_progress *progress)
+{
+    int rc = PAWL_ENONE;
+    bool fits;
+
+    for (int i = 0; i < run->count; i++) {
+        const struct pawl_snapshot *snapshot = &run->snapshots[i];
+        if (snapshot->step != step || snapshot->state == PAWL_UNCOMMITTED) continue;
+        rc = read_snapshot(saver, stream, snapshot->path, progress, &fits);
+        if (!is_its_own(rc, fits)) return rc;
+    }
+    if (rc != PAWL_ENONE) return rc;
+    return pawl_fail(PAWL_ENONE, "%s holds no snapshot of step %llu", saver->where,
+                     (unsigned long long)step);
+}
+
+static int load(struct pawl_saver *saver, struct pawl_stream *stream, const uint64_t *step,
+                struct pawl_progress *progress)
+{
+    struct pawl_run run = { 0 };
+
+    int rc = pawl_saver_ready(saver);
+    if (rc) return rc;
+    pawl_take_finish(saver);
+    pawl_saver_await(saver);
+    pawl_load_forget(saver);
+    rc = pawl_run_list(&run, saver->where);
+    if (rc) return rc;
+    rc = step ? load_step(saver, stream, &run, *step, progress)
+              : load_newest(saver, stream, &run, progress);
+    pawl_run_free(&run);
+    return rc;
+}
+
+int pawl_saver_load(struct pawl_saver *saver, struct pawl_stream *stream,
+                    struct pawl_progress *progress)
+{
+    return load(saver, stream, NULL, progress);
+}
+
+int pawl_saver_load_step(struct pawl_saver *saver, struct pawl_stream *stream, uint64_t step,
+                         struct pawl_progress *progress)
+{
+    return load(saver, stream, &step, progress);
+}

@@ -1,0 +1,42 @@
+// ring.h - the pinned memory that holds a snapshot: the bytes of the file, as they will be written.
+//
+//     ring    | header | stretch ........ | stretch ... |
+//                        ^ handed to the update: it writes the old values here in passing
+//                                 ^ the rest is copied by pawl_ring_copy_rest
+//
+// Memory: taken at open, nothing later. Threads: one owner at a time (the trainer while a snapshot
+// is being taken, the saver's thread while it is written).
+
+#ifndef PAWL_RING_H
+#define PAWL_RING_H
+
+#include "checkpoint/layout.h"
+#include "kernels/device.h"
+
+struct pawl_span {
+    uint64_t start, end;  // of the ring, in bytes
+};
+
+struct pawl_ring {
+    struct pawl_device *device;
+    char *memory;         // 4096-aligned
+    uint64_t size_bytes;  // the file's length, rounded up to 4096
+    struct pawl_span *handed;  // ascending, disjoint: promised to be written by others
+    int handed_count, handed_room;
+};
+
+int pawl_ring_open(struct pawl_ring *ring, struct pawl_device *device,
+                   const struct pawl_layout *layout);
+void pawl_ring_close(struct pawl_ring *ring);
+
+// Forgets what was handed out.
+void pawl_ring_begin(struct pawl_ring *ring);
+// Where the bytes of [memory, memory + bytes) go, 64-byte aligned; NULL when they are not within
+// one stretch, not aligned, handed out already, or no more can be remembered.
+void *pawl_ring_hand(struct pawl_ring *ring, const struct pawl_layout *layout, const void *memory,
+                     size_t bytes);
+// Queues the copies of everything that was not handed out.
+void pawl_ring_copy_rest(struct pawl_ring *ring, const struct pawl_layout *layout,
+                         struct pawl_stream *stream);
+
+#endif

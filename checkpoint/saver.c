@@ -1,0 +1,270 @@
+// saver.c - the life of a saver: open, add, ready, wait, poll, close.
+
+#include "checkpoint/saver_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/io.h"
+#include "kernels/memory.h"
+
+enum { STRINGS_ROOM = 64 << 10 };
+
+// ---- opening
+
+static int parse_mode(enum pawl_saver_mode *out, const char *mode)
+{
+    static const char *const names[] = { "async", "sync", "off" };
+
+    *out = PAWL_MODE_ASYNC;
+    for (int i = 0; mode && i < 3; i++)
+        if (!strcmp(mode, names[i])) {
+            *out = (enum pawl_saver_mode)i;
+            return 0;
+        }
+    return mode ? pawl_fail(PAWL_EINVAL, "save mode '%.32s' is unknown; known: async sync off", mode)
+                : 0;
+}
+
+// The run's directory, made when missing; its parent then knows of it for good.
+static int make_directory(const char *where)
+{
+    char parent[PAWL_PATH_MAX];
+
+    int rc = pawl_io()->mkdir(where, 0777);
+    if (rc == -EEXIST) {
+        const int fd = pawl_io()->open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        if (fd < 0) return pawl_io_fail(fd, "use as a run's directory:", where);
+        pawl_io()->close(fd);
+        return 0;
+    }
+    if (rc) return pawl_io_fail(rc, "create", where);
+    snprintf(parent, sizeof(parent), "%s", where);
+    char *end = parent + strlen(parent);
+    while (end > parent + 1 && end[-1] == '/')
+        *--end = 0;
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent] = 0;
+    else
+        strcpy(parent, ".");
+    rc = pawl_io_sync_dir(parent);
+    return rc ? pawl_io_fail(rc, "make durable", parent) : 0;
+}
+
+static int set_up(struct pawl_saver *saver, const struct pawl_saver_options *options)
+{
+    int rc = pawl_keep_parse(&saver->keep, options->keep);
+    if (!rc) rc = parse_mode(&saver->mode, options->mode);
+    if (rc) return rc;
+    if (!options->where) return pawl_fail(PAWL_EINVAL, "a saver needs the run's directory");
+    if (strlen(options->where) > PAWL_PATH_MAX - 128)
+        return pawl_fail(PAWL_EINVAL, "the path of the run's directory is too long");
+    rc = pawl_strdup(&saver->where, options->where);
+    if (!rc && options->architecture) rc = pawl_strdup(&saver->architecture, options->architecture);
+    if (rc || saver->read_only) return rc;
+    rc = make_directory(saver->where);
+    if (!rc) rc = pawl_lease_take(&saver->lease, saver->where);
+    return rc;
+}
+
+int pawl_saver_open(struct pawl_saver **out, const struct pawl_saver_options *options,
+                    struct pawl_device *device)
+{
+    struct pawl_saver *saver = NULL;
+    pthread_condattr_t monotonic;
+
+    int rc = pawl_alloc(&saver, sizeof(*saver), "the saver");
+    if (rc) return rc;
+    saver->device = device;
+    saver->lease.fd = -1;
+    saver->read_only = options->read_only;
+    saver->host_memory_bytes = options->host_memory_bytes;
+    saver->in_passing = device->host;
+    sem_init(&saver->work, 0, 0);
+    pthread_mutex_init(&saver->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&saver->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    rc = set_up(saver, options);
+    if (rc) {
+        pawl_saver_close(saver);
+        return rc;
+    }
+    *out = saver;
+    return 0;
+}
+
+int pawl_saver_add(struct pawl_saver *saver, const char *name, void *memory,
+                   enum pawl_dtype dtype, int rank, const int64_t *dim)
+{
+    if (saver->ready)
+        return pawl_fail(PAWL_EINVAL, "tensor %s comes too late: the layout is fixed by the first "
+                         "load or save", name);
+    return pawl_layout_add(&saver->layout, name, memory, dtype, rank, dim);
+}
+
+// ---- getting ready
+
+static int take_room(struct pawl_saver *saver)
+{
+    const struct pawl_layout *layout = &saver->layout;
+
+    int rc = pawl_ring_open(&saver->ring, saver->device, layout);
+    if (!rc) rc = pawl_alloc(&saver->sums, pawl_sums_bytes(layout->file_bytes), "checksums");
+    if (!rc) rc = pawl_manifest_new(&saver->manifest, 1);
+    if (!rc)
+        rc = pawl_text_reserve(&saver->document, layout->index.size + 2 * STRINGS_ROOM
+                               + (saver->architecture ? strlen(saver->architecture) : 0));
+    if (!rc) rc = pawl_text_reserve(&saver->request.training, STRINGS_ROOM);
+    if (!rc) rc = pawl_text_reserve(&saver->request.metadata, STRINGS_ROOM);
+    if (!rc) rc = pawl_text_reserve(&saver->commit.manifest, 4096);
+    if (!rc) rc = pawl_stream_open(&saver->stream, saver->device);
+    if (!rc) rc = pawl_event_open(&saver->asked, saver->device);
+    if (!rc) rc = pawl_event_open(&saver->copied, saver->device);
+    saver->commit.where = saver->where;
+    saver->commit.lease = &saver->lease;
+    return rc;
+}
+
+static void drop_room(struct pawl_saver *saver)
+{
+    pawl_event_close(saver->asked);
+    pawl_event_close(saver->copied);
+    pawl_stream_close(saver->stream);
+    saver->asked = saver->copied = NULL;
+    saver->stream = NULL;
+    pawl_text_free(&saver->commit.manifest);
+    pawl_text_free(&saver->request.training);
+    pawl_text_free(&saver->request.metadata);
+    pawl_text_free(&saver->document);
+    pawl_manifest_free(&saver->manifest);
+    pawl_free(saver->sums);
+    saver->sums = NULL;
+    pawl_ring_close(&saver->ring);
+}
+
+// The thread takes no signals: they are the trainer's to see.
+static int start_thread(struct pawl_saver *saver)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    const int error = pthread_create(&saver->thread, NULL, pawl_persist_thread, saver);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (error)
+        return pawl_fail(PAWL_ENOMEM, "cannot start the saver's thread: %s", strerrordesc_np(error));
+    saver->thread_runs = true;
+    return 0;
+}
+
+int pawl_saver_ready(struct pawl_saver *saver)
+{
+    if (saver->ready) return 0;
+    int rc = pawl_layout_finish(&saver->layout, "shard-00000.safetensors");
+    if (rc) return rc;
+    if (saver->host_memory_bytes && saver->host_memory_bytes < saver->layout.file_bytes)
+        return pawl_fail(PAWL_ENOTSUP, "host memory of %llu bytes is less than the state's %llu: "
+                         "this version needs room for the whole",
+                         (unsigned long long)saver->host_memory_bytes,
+                         (unsigned long long)saver->layout.file_bytes);
+    rc = take_room(saver);
+    if (!rc && !saver->read_only) rc = start_thread(saver);
+    if (rc) {
+        drop_room(saver);
+        return rc;
+    }
+    saver->ready = true;
+    return 0;
+}
+
+uint64_t pawl_saver_state_bytes(const struct pawl_saver *saver)
+{
+    uint64_t bytes = 0;
+
+    for (int i = 0; i < saver->layout.part_count; i++)
+        bytes += saver->layout.parts[i].tensor.size_bytes;
+    return bytes;
+}
+
+uint64_t pawl_saver_ring_bytes(const struct pawl_saver *saver)
+{
+    return saver->ring.size_bytes;
+}
+
+// ---- how saves end
+
+void pawl_saver_end(struct pawl_saver *saver, int rc, const char *words)
+{
+    pthread_mutex_lock(&saver->lock);
+    saver->last_rc = rc;
+    saver->untold = rc != 0;
+    snprintf(saver->words, sizeof(saver->words), "%s", words);
+    atomic_store_explicit(&saver->state, PAWL_FREE, memory_order_release);
+    pthread_cond_broadcast(&saver->done);
+    pthread_mutex_unlock(&saver->lock);
+}
+
+int pawl_saver_await(struct pawl_saver *saver)
+{
+    pthread_mutex_lock(&saver->lock);
+    while (atomic_load_explicit(&saver->state, memory_order_acquire) == PAWL_WRITING)
+        pthread_cond_wait(&saver->done, &saver->lock);
+    const int rc = saver->last_rc;
+    saver->untold = false;
+    if (rc) pawl_fail(rc, "%s", saver->words);
+    pthread_mutex_unlock(&saver->lock);
+    return rc;
+}
+
+int pawl_saver_wait(struct pawl_saver *saver)
+{
+    pawl_take_finish(saver);
+    return pawl_saver_await(saver);
+}
+
+bool pawl_saver_poll(struct pawl_saver *saver, struct pawl_save_event *event)
+{
+    if (!pawl_events_take(&saver->own, event) && !pawl_events_take(&saver->thread_events, event))
+        return false;
+    // The thread puts a failure's event before it takes the lock for a moment to say that it
+    // ended. Whether close repeats a failure is not worth waiting for it here.
+    if (event->state == PAWL_SAVE_FAILED && !pthread_mutex_trylock(&saver->lock)) {
+        if (!strcmp(saver->words, event->error)) saver->untold = false;
+        pthread_mutex_unlock(&saver->lock);
+    }
+    return true;
+}
+
+int pawl_saver_close(struct pawl_saver *saver)
+{
+    int rc = 0;
+
+    if (!saver) return 0;
+    if (saver->thread_runs) {
+        pawl_take_finish(saver);
+        atomic_store(&saver->closing, true);
+        sem_post(&saver->work);
+        pthread_join(saver->thread, NULL);
+        if (saver->untold) rc = saver->last_rc;
+        if (rc) pawl_fail(rc, "%s", saver->words);
+    }
+    drop_room(saver);
+    pawl_layout_free(&saver->layout);
+    pawl_lease_drop(&saver->lease);
+    pawl_load_forget(saver);
+    pawl_text_free(&saver->loaded_training);
+    pawl_text_free(&saver->loaded_metadata);
+    sem_destroy(&saver->work);
+    pthread_mutex_destroy(&saver->lock);
+    pthread_cond_destroy(&saver->done);
+    pawl_free(saver->where);
+    pawl_free(saver->architecture);
+    pawl_free(saver);
+    return rc;
+}
