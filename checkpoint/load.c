@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "checkpoint/recover.h"
@@ -161,10 +160,7 @@ static int keep_object(struct pawl_text *out, const json_t *object)
 {
     pawl_text_clear(out);
     if (!json_is_object(object)) return 0;
-    char *text = json_dumps(object, JSON_COMPACT);
-    if (!text) return pawl_fail(PAWL_ENOMEM, "no memory for the training state's text");
-    pawl_text_add(out, text, strlen(text));
-    free(text);
+    pawl_text_json(out, object);
     return pawl_text_check(out);
 }
 
