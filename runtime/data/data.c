@@ -32,9 +32,11 @@ static int choose_part(struct pawl_data *data)
 
     data->begin = 0;
     data->count = all;
-    if (options->fraction <= 0 || data->source.whole) return 0;
+    if (options->fraction <= 0 || data->source.whole)
+        return 0;
     uint64_t kept = (uint64_t)((double)all * options->fraction);
-    if (!kept) kept = 1;
+    if (!kept)
+        kept = 1;
     if (kept >= all)
         return pawl_fail(PAWL_EINVAL, "%s: nothing is left when %g of it is kept for validation",
                          data->name, options->fraction);
@@ -111,18 +113,23 @@ static int open_source(struct pawl_data *data)
     const char *where;
 
     int rc = pawl_recognise(&row, &where, data->name);
-    if (!rc) rc = check_options(&data->options, row->tokens != NULL);
-    if (rc) return rc;
+    if (!rc)
+        rc = check_options(&data->options, row->tokens != NULL);
+    if (rc)
+        return rc;
     data->source.row = row;
     rc = row->open(&data->source, where, &data->options);
-    if (!rc) rc = choose_part(data);
-    if (rc) return rc;
+    if (!rc)
+        rc = choose_part(data);
+    if (rc)
+        return rc;
     data->info.classes = data->source.classes;
     if (row->tokens)
         rc = cut_windows(data);
     else
         take_rows(data);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     data->order = pawl_order(data->info.samples, data->options.seed);
     say_words(data);
     return 0;
@@ -134,11 +141,14 @@ int pawl_data_open(struct pawl_data **out, const char *source,
     struct pawl_data *data;
 
     int rc = pawl_alloc(&data, sizeof(*data), "data");
-    if (rc) return rc;
+    if (rc)
+        return rc;
     data->options = *options;
-    if (options->part == PAWL_DATA_VALIDATE) data->options.shuffle = false;
+    if (options->part == PAWL_DATA_VALIDATE)
+        data->options.shuffle = false;
     rc = pawl_strdup(&data->name, source);
-    if (!rc) rc = open_source(data);
+    if (!rc)
+        rc = open_source(data);
     if (rc) {
         pawl_data_close(data);
         return rc;
@@ -149,8 +159,10 @@ int pawl_data_open(struct pawl_data **out, const char *source,
 
 void pawl_data_close(struct pawl_data *data)
 {
-    if (!data) return;
-    if (data->source.row) data->source.row->close(&data->source);
+    if (!data)
+        return;
+    if (data->source.row)
+        data->source.row->close(&data->source);
     for (size_t i = 0; i < data->source.file_count; i++)
         pawl_free(data->source.files[i].path);
     pawl_free(data->source.files);
@@ -169,7 +181,8 @@ int pawl_data_expect(struct pawl_data *data, int64_t classes)
     const struct pawl_source *source = &data->source;
 
     data->limit = source->classes > classes ? classes : 0;
-    if (!data->limit || !source->row->label) return 0;
+    if (!data->limit || !source->row->label)
+        return 0;
     // The labels are in memory: all of them are looked at before the first step.
     for (uint64_t row = 0; row < source->count; row++) {
         const int64_t label = source->row->label(source, row);
@@ -202,7 +215,8 @@ static uint64_t window_begin(const struct pawl_data *data, uint64_t epoch, uint6
     const uint64_t last = data->count - sequence - 1;
 
     uint64_t at = place * sequence;
-    if (data->options.shuffle) at += pawl_order_offset(&data->order, epoch, sequence);
+    if (data->options.shuffle)
+        at += pawl_order_offset(&data->order, epoch, sequence);
     return data->begin + (at < last ? at : last);
 }
 
@@ -211,8 +225,10 @@ static int read_window(struct pawl_data *data, uint64_t at, int32_t *x, int32_t 
     const int64_t sequence = data->options.sequence;
 
     int rc = data->source.row->tokens(&data->source, at, sequence + 1, data->window);
-    if (!rc && data->limit) rc = check_tokens(data, at, sequence + 1);
-    if (rc) return rc;
+    if (!rc && data->limit)
+        rc = check_tokens(data, at, sequence + 1);
+    if (rc)
+        return rc;
     memcpy(x, data->window, (size_t)sequence * sizeof(*x));
     memcpy(y, data->window + 1, (size_t)sequence * sizeof(*y));
     return 0;
@@ -229,7 +245,8 @@ int pawl_data_batch(struct pawl_data *data, uint64_t first, int64_t rows, void *
         const uint64_t number = first + (uint64_t)i;
         const uint64_t epoch = number / data->info.samples;
         uint64_t place = number % data->info.samples;
-        if (data->options.shuffle) place = pawl_order_place(&data->order, epoch, place);
+        if (data->options.shuffle)
+            place = pawl_order_place(&data->order, epoch, place);
         // Tokens, floats and classes all have four bytes.
         int32_t *row_x = (int32_t *)x + i * data->x_each, *row_y = (int32_t *)y + i * y_each;
         if (data->info.kind == PAWL_DATA_TOKENS)

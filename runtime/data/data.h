@@ -30,9 +30,9 @@
 struct pawl_data;
 
 enum pawl_data_kind {
-    PAWL_DATA_TOKENS, // x (rows, sequence) and y (rows, sequence) int32; y is x one further
-    PAWL_DATA_ARRAYS, // x (rows, shape...) float32; y (rows) int32 classes or (rows, targets)
-                      // float32
+    PAWL_DATA_TOKENS,  // x (rows, sequence) and y (rows, sequence) int32; y is x one further
+    PAWL_DATA_ARRAYS,  // x (rows, shape...) float32; y (rows) int32 classes or (rows, targets)
+                       // float32
 };
 
 enum pawl_data_part { PAWL_DATA_TRAIN, PAWL_DATA_VALIDATE };
@@ -42,25 +42,25 @@ struct pawl_data_options {
     // 0: none is kept; to validate is then the whole source, or t10k-* of idx. Else this last part,
     // below 1, of the tokens or rows is kept for validation.
     double fraction;
-    int64_t sequence; // tokens per sample (tokens only)
+    int64_t sequence;  // tokens per sample (tokens only)
     uint64_t seed;
-    bool shuffle; // false: in order. Validation is never shuffled.
+    bool shuffle;  // false: in order. Validation is never shuffled.
 };
 
 struct pawl_data_info {
     enum pawl_data_kind kind;
-    uint64_t samples;        // per epoch
-    struct pawl_shape shape; // of one sample's x: (sequence), (28, 28, 1), (features)
-    int64_t classes;         // labels are 0 to classes - 1 (or tokens, 256 or 65536); 0: y is float
-    int64_t targets;         // floats per row of y; 0 for classes
-    char words[256];         // for people: "text: 128 files, 1.2 MB"
+    uint64_t samples;         // per epoch
+    struct pawl_shape shape;  // of one sample's x: (sequence), (28, 28, 1), (features)
+    int64_t classes;  // labels are 0 to classes - 1 (or tokens, 256 or 65536); 0: y is float
+    int64_t targets;  // floats per row of y; 0 for classes
+    char words[256];  // for people: "text: 128 files, 1.2 MB"
 };
 
 // Opens a source; a plain path is recognised by its content. PAWL_ENONE: nothing there.
 // PAWL_EINVAL, PAWL_ECORRUPT: file, offset, why.
 int pawl_data_open(struct pawl_data **out, const char *source,
                    const struct pawl_data_options *options);
-void pawl_data_close(struct pawl_data *data); // accepts NULL
+void pawl_data_close(struct pawl_data *data);  // accepts NULL
 const struct pawl_data_info *pawl_data_info(const struct pawl_data *data);
 
 // Says how many classes (or tokens) the model has. PAWL_ECORRUPT: "label 11 at row 7; the model's

@@ -17,7 +17,7 @@ struct pawl_gz;
 
 // PAWL_ENONE: not there. PAWL_ECORRUPT: no regular file, or empty.
 int pawl_gz_open(struct pawl_gz **out, const char *path);
-void pawl_gz_close(struct pawl_gz *gz); // accepts NULL
+void pawl_gz_close(struct pawl_gz *gz);  // accepts NULL
 
 uint64_t pawl_gz_file_bytes(const struct pawl_gz *gz);
 // More bytes than the whole file can possibly hold, unpacked: what a claim is checked against.

@@ -25,10 +25,12 @@ static json_t *json_name(const char *name)
     char plain[4096];
     json_t *text = json_string(name);
 
-    if (text) return text;
+    if (text)
+        return text;
     snprintf(plain, sizeof(plain), "%s", name);
     for (char *at = plain; *at; at++)
-        if ((unsigned char)*at >= 0x80) *at = '?';
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
     return json_string(plain);
 }
 
@@ -61,7 +63,8 @@ static json_t *json_file(const struct pawl_source_file *file)
 
     json_object_set_new(entry, "path", json_name(name_of(file)));
     json_object_set_new(entry, "bytes", json_integer((json_int_t)file->bytes));
-    if (file->contents) json_object_set_new(entry, "crc32c", json_crc(file->crc));
+    if (file->contents)
+        json_object_set_new(entry, "crc32c", json_crc(file->crc));
     return entry;
 }
 
@@ -74,7 +77,8 @@ json_t *pawl_data_identity(const struct pawl_data *data)
 
     for (size_t i = 0; i < source->file_count; i++) {
         bytes += source->files[i].bytes;
-        if (i < LISTED_MAX) bad |= json_array_append_new(files, json_file(&source->files[i]));
+        if (i < LISTED_MAX)
+            bad |= json_array_append_new(files, json_file(&source->files[i]));
     }
     bad |= json_object_set_new(identity, "source", json_name(data->name));
     bad |= json_object_set_new(identity, "kind", json_string(source->row->name));
@@ -83,7 +87,8 @@ json_t *pawl_data_identity(const struct pawl_data *data)
         json_object_set_new(identity, "file_count", json_integer((json_int_t)source->file_count));
     bad |= json_object_set_new(identity, "bytes", json_integer((json_int_t)bytes));
     bad |= json_object_set_new(identity, "crc32c", json_crc(crc_of(source)));
-    if (!bad) return identity;
+    if (!bad)
+        return identity;
     json_decref(identity);
     pawl_fail(PAWL_ENOMEM, "no memory for the identity of %s", data->name);
     return NULL;
@@ -103,10 +108,12 @@ static json_t *find_by_name(const json_t *files, const char *name, size_t hint)
     json_t *file = json_array_get(files, hint);
 
     // Both lists have one order, so the place is nearly always the same.
-    if (file && !strcmp(text_at(file, "path"), name)) return file;
+    if (file && !strcmp(text_at(file, "path"), name))
+        return file;
     for (size_t i = 0; i < json_array_size(files); i++) {
         file = json_array_get(files, i);
-        if (!strcmp(text_at(file, "path"), name)) return file;
+        if (!strcmp(text_at(file, "path"), name))
+            return file;
     }
     return NULL;
 }
@@ -138,7 +145,8 @@ static int compare_files(const struct pawl_data *data, const json_t *now, const 
         const long long had = json_integer_value(json_object_get(old, "bytes"));
         if (!new &&complete)
             return differ(data, name, "is gone; at the snapshot it had %lld bytes", had);
-        if (!new) continue;
+        if (!new)
+            continue;
         const long long has = json_integer_value(json_object_get(new, "bytes"));
         if (has != had)
             return differ(data, name, "has %lld bytes; at the snapshot it had %lld", has, had);
@@ -166,7 +174,8 @@ static int compare(const struct pawl_data *data, const json_t *now, const json_t
                          text_at(then, "source"));
     const int rc =
         compare_files(data, json_object_get(now, "files"), json_object_get(then, "files"));
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const long long files = json_integer_value(json_object_get(now, "file_count"));
     const long long files_then = json_integer_value(json_object_get(then, "file_count"));
     if (files != files_then)
@@ -187,7 +196,8 @@ int pawl_data_same(const struct pawl_data *data, const json_t *identity)
 {
     json_t *now = pawl_data_identity(data);
 
-    if (!now) return PAWL_ENOMEM;
+    if (!now)
+        return PAWL_ENOMEM;
     const int rc = compare(data, now, identity);
     json_decref(now);
     return rc;

@@ -20,8 +20,8 @@ enum { PATH_BYTES = 4096, TYPE_U8 = 8, IDX_RANK_MAX = 4 };
 static const uint64_t IDX_BYTES_MAX = UINT64_C(8) << 30;
 
 struct idx {
-    uint8_t *pixels; // (count, pixels_each)
-    uint8_t *labels; // (count)
+    uint8_t *pixels;  // (count, pixels_each)
+    uint8_t *labels;  // (count)
     size_t pixels_each;
     float scaled[256];
 };
@@ -38,7 +38,8 @@ static int read_counts(struct pawl_gz *gz, const char *path, struct counts *out)
     uint8_t magic[4], dim[4];
 
     int rc = pawl_gz_read(gz, magic, sizeof(magic));
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (magic[0] || magic[1])
         return pawl_fail(PAWL_ECORRUPT, "%s: is no IDX file: it begins with %02x %02x, not 00 00",
                          path, magic[0], magic[1]);
@@ -51,7 +52,8 @@ static int read_counts(struct pawl_gz *gz, const char *path, struct counts *out)
     out->total = 1;
     for (int i = 0; i < out->rank; i++) {
         rc = pawl_gz_read(gz, dim, sizeof(dim));
-        if (rc) return rc;
+        if (rc)
+            return rc;
         out->dim[i] =
             (uint64_t)dim[0] << 24 | (uint64_t)dim[1] << 16 | (uint64_t)dim[2] << 8 | dim[3];
         if (!out->dim[i])
@@ -72,8 +74,10 @@ static int read_body(struct pawl_gz *gz, const char *path, uint64_t total, uint8
                          "%s: the header claims %llu bytes, which a file of %llu cannot hold", path,
                          (unsigned long long)total, (unsigned long long)pawl_gz_file_bytes(gz));
     int rc = pawl_alloc(out, total, path);
-    if (!rc) rc = pawl_gz_read(gz, *out, total);
-    if (!rc) rc = pawl_gz_end(gz);
+    if (!rc)
+        rc = pawl_gz_read(gz, *out, total);
+    if (!rc)
+        rc = pawl_gz_end(gz);
     return rc;
 }
 
@@ -91,8 +95,10 @@ static int find(char path[PATH_BYTES], const char *where, const char *part, cons
                 >= PATH_BYTES)
                 return pawl_fail(PAWL_EINVAL, "idx: the path is too long");
             const int rc = pawl_io()->lstat(path, &of);
-            if (!rc) return 0;
-            if (rc != -ENOENT) return pawl_source_fail(rc, path, "stat");
+            if (!rc)
+                return 0;
+            if (rc != -ENOENT)
+                return pawl_source_fail(rc, path, "stat");
         }
     }
     return pawl_fail(PAWL_ENONE, "%s: no %s-%s-idx%c-ubyte or %s-%s-idx%c-ubyte.gz there", where,
@@ -105,10 +111,13 @@ static int read_file(struct pawl_source *source, const char *path, struct counts
     struct pawl_gz *gz;
 
     int rc = pawl_gz_open(&gz, path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     rc = read_counts(gz, path, counts);
-    if (!rc) rc = read_body(gz, path, counts->total, out);
-    if (!rc) rc = pawl_source_add(source, path, pawl_source_base(path), pawl_gz_file_bytes(gz));
+    if (!rc)
+        rc = read_body(gz, path, counts->total, out);
+    if (!rc)
+        rc = pawl_source_add(source, path, pawl_source_base(path), pawl_gz_file_bytes(gz));
     pawl_gz_close(gz);
     return rc;
 }
@@ -119,13 +128,14 @@ static int take_images(struct pawl_source *source, const char *path)
     struct counts counts;
 
     const int rc = read_file(source, path, &counts, &idx->pixels);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (counts.rank < 2)
         return pawl_fail(PAWL_ECORRUPT, "%s: rank 1 at byte 3; images have rank 2, 3 or 4", path);
     source->count = counts.dim[0];
     idx->pixels_each = counts.total / counts.dim[0];
     source->shape.rank = counts.rank == 2 ? 1 : 3;
-    source->shape.dim[2] = 1; // one channel, unless a fourth count says more
+    source->shape.dim[2] = 1;  // one channel, unless a fourth count says more
     for (int i = 1; i < counts.rank; i++)
         source->shape.dim[i - 1] = (int64_t)counts.dim[i];
     return 0;
@@ -137,13 +147,15 @@ static int take_labels(struct pawl_source *source, const char *path)
     struct counts counts;
 
     const int rc = read_file(source, path, &counts, &idx->labels);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (counts.rank != 1 || counts.total != source->count)
         return pawl_fail(PAWL_ECORRUPT, "%s: %llu labels of rank %d; %s has %llu images", path,
                          (unsigned long long)counts.dim[0], counts.rank, source->files[0].path,
                          (unsigned long long)source->count);
     for (uint64_t i = 0; i < source->count; i++)
-        if (idx->labels[i] >= source->classes) source->classes = idx->labels[i] + 1;
+        if (idx->labels[i] >= source->classes)
+            source->classes = idx->labels[i] + 1;
     return 0;
 }
 
@@ -157,14 +169,18 @@ static int open_idx(struct pawl_source *source, const char *where,
     struct idx *idx;
 
     int rc = pawl_alloc(&idx, sizeof(*idx), "idx");
-    if (rc) return rc;
+    if (rc)
+        return rc;
     source->state = idx;
     for (int i = 0; i < 256; i++)
         idx->scaled[i] = (float)i / 255.0f;
     rc = find(path, where, part, "images");
-    if (!rc) rc = take_images(source, path);
-    if (!rc) rc = find(path, where, part, "labels");
-    if (!rc) rc = take_labels(source, path);
+    if (!rc)
+        rc = take_images(source, path);
+    if (!rc)
+        rc = find(path, where, part, "labels");
+    if (!rc)
+        rc = take_labels(source, path);
     source->whole = test;
     return rc;
 }
@@ -173,7 +189,8 @@ static void close_idx(struct pawl_source *source)
 {
     struct idx *idx = source->state;
 
-    if (!idx) return;
+    if (!idx)
+        return;
     pawl_free(idx->pixels);
     pawl_free(idx->labels);
     pawl_free(idx);

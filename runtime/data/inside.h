@@ -7,15 +7,15 @@
 #include "runtime/data/source.h"
 
 struct pawl_data {
-    char *name; // the source as it was given
+    char *name;  // the source as it was given
     struct pawl_data_options options;
     struct pawl_data_info info;
     struct pawl_source source;
     struct pawl_order order;
-    uint64_t begin, count; // of the source's tokens or rows: the part asked for
-    int64_t x_each;        // elements of a sample's x
-    int64_t limit;         // tokens are checked to be below; 0: they are anyway
-    int32_t *window;       // (sequence + 1), tokens only
+    uint64_t begin, count;  // of the source's tokens or rows: the part asked for
+    int64_t x_each;         // elements of a sample's x
+    int64_t limit;          // tokens are checked to be below; 0: they are anyway
+    int32_t *window;        // (sequence + 1), tokens only
 };
 
 #endif

@@ -11,11 +11,11 @@
 #include "runtime/data/source.h"
 
 enum {
-    HEADER_MAX = 65536, // an array without fields needs about a hundred bytes
-    PREFIX_BYTES = 12,  // magic, version and the longer of the two header lengths
+    HEADER_MAX = 65536,  // an array without fields needs about a hundred bytes
+    PREFIX_BYTES = 12,   // magic, version and the longer of the two header lengths
     ELEMENT_MAX = 8,
-    PIECE = 8192, // elements read at a time
-    ALIGN = 64,   // the elements begin at a multiple of it
+    PIECE = 8192,  // elements read at a time
+    ALIGN = 64,    // the elements begin at a multiple of it
 };
 
 static const char MAGIC[6] = "\x93NUMPY";
@@ -25,7 +25,7 @@ static const char MAGIC[6] = "\x93NUMPY";
 struct cursor {
     const char *at, *begin, *end;
     const struct pawl_npy_file *file;
-    uint64_t offset_bytes; // of begin in the file
+    uint64_t offset_bytes;  // of begin in the file
 };
 
 static int malformed(const struct cursor *cursor, const char *wanted)
@@ -61,7 +61,8 @@ static int take_string(struct cursor *cursor, char *out, size_t out_bytes)
         return malformed(cursor, "a string");
     const char *text = cursor->at + 1;
     const char *close = memchr(text, *cursor->at, (size_t)(cursor->end - text));
-    if (!close || (size_t)(close - text) >= out_bytes) return malformed(cursor, "a short string");
+    if (!close || (size_t)(close - text) >= out_bytes)
+        return malformed(cursor, "a short string");
     memcpy(out, text, (size_t)(close - text));
     out[close - text] = 0;
     cursor->at = close + 1;
@@ -78,23 +79,28 @@ static int take_count(struct cursor *cursor, int64_t *out)
         if (__builtin_mul_overflow(value, 10, &value)
             || __builtin_add_overflow(value, *cursor->at - '0', &value))
             return malformed(cursor, "a smaller number");
-    if (cursor->at == first) return malformed(cursor, "a number");
-    take(cursor, "L"); // Python 2's long
+    if (cursor->at == first)
+        return malformed(cursor, "a number");
+    take(cursor, "L");  // Python 2's long
     *out = value;
     return 0;
 }
 
 static int take_shape(struct cursor *cursor, struct pawl_npy_file *file)
 {
-    if (!take(cursor, "(")) return malformed(cursor, "'('");
+    if (!take(cursor, "("))
+        return malformed(cursor, "'('");
     for (file->rank = 0; !take(cursor, ")"); file->rank++) {
         if (file->rank == PAWL_RANK_MAX)
             return pawl_fail(PAWL_ECORRUPT, "%s: more than %d dimensions", file->path,
                              PAWL_RANK_MAX);
         const int rc = take_count(cursor, &file->dim[file->rank]);
-        if (rc) return rc;
-        if (take(cursor, ",")) continue;
-        if (!take(cursor, ")")) return malformed(cursor, "',' or ')'");
+        if (rc)
+            return rc;
+        if (take(cursor, ","))
+            continue;
+        if (!take(cursor, ")"))
+            return malformed(cursor, "',' or ')'");
         file->rank++;
         return 0;
     }
@@ -118,7 +124,8 @@ static int take_dtype(struct cursor *cursor, struct pawl_npy_file *file)
         return pawl_fail(PAWL_ECORRUPT, "%s: holds structures; pawl reads plain numbers",
                          file->path);
     const int rc = take_string(cursor, descr, sizeof(descr));
-    if (rc) return rc;
+    if (rc)
+        return rc;
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
         if (descr[0] && strchr("<>|=", descr[0]) && !strcmp(descr + 1, known[i].name)) {
             file->dtype = known[i].dtype;
@@ -133,8 +140,10 @@ static int take_dtype(struct cursor *cursor, struct pawl_npy_file *file)
 
 static int take_order(struct cursor *cursor, const struct pawl_npy_file *file)
 {
-    if (take(cursor, "False")) return 0;
-    if (!take(cursor, "True")) return malformed(cursor, "True or False");
+    if (take(cursor, "False"))
+        return 0;
+    if (!take(cursor, "True"))
+        return malformed(cursor, "True or False");
     return pawl_fail(PAWL_ECORRUPT,
                      "%s: is in Fortran order; pawl reads row-major arrays. try: "
                      "numpy.save(FILE, numpy.ascontiguousarray(array))",
@@ -147,27 +156,37 @@ static int parse(struct cursor *cursor, struct pawl_npy_file *file)
     int seen = 0, rc = 0;
     char key[16];
 
-    if (!take(cursor, "{")) return malformed(cursor, "'{'");
+    if (!take(cursor, "{"))
+        return malformed(cursor, "'{'");
     while (!rc && !take(cursor, "}")) {
         int k = 0;
         rc = take_string(cursor, key, sizeof(key));
-        if (rc) return rc;
+        if (rc)
+            return rc;
         while (k < 3 && strcmp(key, keys[k]))
             k++;
-        if (k == 3 || seen & 1 << k) return malformed(cursor, "each of three known keys once");
+        if (k == 3 || seen & 1 << k)
+            return malformed(cursor, "each of three known keys once");
         seen |= 1 << k;
-        if (!take(cursor, ":")) return malformed(cursor, "':'");
-        if (k == 0) rc = take_dtype(cursor, file);
-        if (k == 1) rc = take_order(cursor, file);
-        if (k == 2) rc = take_shape(cursor, file);
+        if (!take(cursor, ":"))
+            return malformed(cursor, "':'");
+        if (k == 0)
+            rc = take_dtype(cursor, file);
+        if (k == 1)
+            rc = take_order(cursor, file);
+        if (k == 2)
+            rc = take_shape(cursor, file);
         if (!rc && !take(cursor, ",")) {
-            if (take(cursor, "}")) break;
+            if (take(cursor, "}"))
+                break;
             rc = malformed(cursor, "',' or '}'");
         }
     }
-    if (!rc && seen != 7) rc = malformed(cursor, "the keys descr, fortran_order and shape");
+    if (!rc && seen != 7)
+        rc = malformed(cursor, "the keys descr, fortran_order and shape");
     skip_space(cursor);
-    if (!rc && cursor->at < cursor->end) rc = malformed(cursor, "nothing more");
+    if (!rc && cursor->at < cursor->end)
+        rc = malformed(cursor, "nothing more");
     return rc;
 }
 
@@ -201,7 +220,8 @@ static int read_header(struct pawl_npy_file *file)
         return pawl_fail(PAWL_ECORRUPT, "%s: has %llu bytes, too few for a .npy file", file->path,
                          (unsigned long long)file->file_bytes);
     int rc = pawl_source_read(file->fd, file->path, prefix, sizeof(prefix), 0);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (memcmp(prefix, MAGIC, sizeof(MAGIC)))
         return pawl_fail(PAWL_ECORRUPT, "%s: is no .npy file: it does not begin with \\x93NUMPY",
                          file->path);
@@ -210,19 +230,22 @@ static int read_header(struct pawl_npy_file *file)
                          file->path, prefix[6], prefix[7]);
     const uint64_t begin = prefix[6] == 1 ? 10 : 12;
     uint64_t length = prefix[8] | (uint64_t)prefix[9] << 8;
-    if (prefix[6] > 1) length |= (uint64_t)prefix[10] << 16 | (uint64_t)prefix[11] << 24;
+    if (prefix[6] > 1)
+        length |= (uint64_t)prefix[10] << 16 | (uint64_t)prefix[11] << 24;
     if (length > HEADER_MAX || length > file->file_bytes - begin)
         return pawl_fail(PAWL_ECORRUPT, "%s: a header of %llu bytes at byte 8; the file has %llu",
                          file->path, (unsigned long long)length,
                          (unsigned long long)file->file_bytes);
     rc = pawl_alloc(&header, length + 1, "npy header");
-    if (!rc) rc = pawl_source_read(file->fd, file->path, header, length, begin);
+    if (!rc)
+        rc = pawl_source_read(file->fd, file->path, header, length, begin);
     if (!rc) {
         struct cursor cursor = { header, header, header + length, file, begin };
         rc = parse(&cursor, file);
     }
     pawl_free(header);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     file->offset_bytes = begin + length;
     return check_size(file);
 }
@@ -232,8 +255,10 @@ int pawl_npy_open(struct pawl_npy_file *out, const char *path)
     struct pawl_npy_file file = { .fd = -1 };
 
     int rc = pawl_strdup(&file.path, path);
-    if (!rc) rc = pawl_source_open_file(&file.fd, &file.file_bytes, path);
-    if (!rc) rc = read_header(&file);
+    if (!rc)
+        rc = pawl_source_open_file(&file.fd, &file.file_bytes, path);
+    if (!rc)
+        rc = read_header(&file);
     if (rc) {
         pawl_npy_close(&file);
         return rc;
@@ -244,8 +269,10 @@ int pawl_npy_open(struct pawl_npy_file *out, const char *path)
 
 void pawl_npy_close(struct pawl_npy_file *file)
 {
-    if (!file->path) return;
-    if (file->fd >= 0) pawl_io()->close(file->fd);
+    if (!file->path)
+        return;
+    if (file->fd >= 0)
+        pawl_io()->close(file->fd);
     pawl_free(file->path);
     *file = (struct pawl_npy_file){ .fd = -1 };
 }
@@ -275,8 +302,10 @@ static float half_to_float(uint64_t bits)
     const int exponent = (int)(bits >> 10 & 31);
     const float fraction = (float)(bits & 1023);
 
-    if (exponent == 31) return fraction != 0 ? __builtin_nanf("") : sign * __builtin_inff();
-    if (exponent == 0) return sign * fraction * 0x1p-24f;
+    if (exponent == 31)
+        return fraction != 0 ? __builtin_nanf("") : sign * __builtin_inff();
+    if (exponent == 0)
+        return sign * fraction * 0x1p-24f;
     return sign * (1024.0f + fraction) * __builtin_ldexpf(1.0f, exponent - 25);
 }
 
@@ -347,7 +376,8 @@ int pawl_npy_integers(const struct pawl_npy_file *file, int64_t at, int64_t coun
 {
     const int rc = read_raw(file, at, count, raw);
 
-    if (rc) return rc;
+    if (rc)
+        return rc;
     for (int64_t i = 0; i < count; i++) {
         const int64_t value = integer_of(file, raw, i);
         if (value < INT32_MIN || value > INT32_MAX)
@@ -367,7 +397,8 @@ int pawl_npy_read(const char *path, struct pawl_npy *out)
     void *data = NULL;
 
     int rc = pawl_npy_open(&file, path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const bool floats = pawl_npy_is_float(&file);
     rc = pawl_alloc(&data, 4 * (size_t)file.count, path);
     for (int64_t at = 0; at < file.count && !rc; at += PIECE) {
@@ -390,7 +421,8 @@ int pawl_npy_read(const char *path, struct pawl_npy *out)
 
 void pawl_npy_free(struct pawl_npy *npy)
 {
-    if (!npy) return;
+    if (!npy)
+        return;
     pawl_free(npy->data);
     *npy = (struct pawl_npy){ 0 };
 }

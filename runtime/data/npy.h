@@ -21,15 +21,15 @@
 // A whole array in memory. Floats of any width become PAWL_F32, integers and booleans PAWL_I32.
 struct pawl_npy {
     int rank;
-    int64_t dim[PAWL_RANK_MAX]; // the unused ones are 1
-    enum pawl_dtype dtype;      // PAWL_F32 or PAWL_I32
-    int64_t count;              // elements
-    void *data;                 // owned; pawl_npy_free
+    int64_t dim[PAWL_RANK_MAX];  // the unused ones are 1
+    enum pawl_dtype dtype;       // PAWL_F32 or PAWL_I32
+    int64_t count;               // elements
+    void *data;                  // owned; pawl_npy_free
 };
 
 // PAWL_ENONE: not there. PAWL_ECORRUPT: file, offset and why; also an integer beyond int32.
 int pawl_npy_read(const char *path, struct pawl_npy *out);
-void pawl_npy_free(struct pawl_npy *npy); // what it holds, not the structure; NULL is fine
+void pawl_npy_free(struct pawl_npy *npy);  // what it holds, not the structure; NULL is fine
 
 // Writes a whole file or none, replacing what was there. dtype: any that NumPy has (not bfloat16
 // or float8: PAWL_ENOTSUP). data: row-major, little-endian. PAWL_EIO says why it is not there.
@@ -38,15 +38,15 @@ int pawl_npy_write(const char *path, int rank, const int64_t *dim, enum pawl_dty
 
 // An open file: what its header says, checked against its size.
 struct pawl_npy_file {
-    char *path; // owned
+    char *path;  // owned
     int fd;
     uint64_t file_bytes;
-    enum pawl_dtype dtype; // as stored
+    enum pawl_dtype dtype;  // as stored
     bool big_endian;
     int rank;
-    int64_t dim[PAWL_RANK_MAX]; // the unused ones are 1
-    int64_t count;              // elements
-    uint64_t offset_bytes;      // of the first element
+    int64_t dim[PAWL_RANK_MAX];  // the unused ones are 1
+    int64_t count;               // elements
+    uint64_t offset_bytes;       // of the first element
 };
 
 int pawl_npy_open(struct pawl_npy_file *out, const char *path);

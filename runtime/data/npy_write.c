@@ -82,13 +82,16 @@ int pawl_npy_write(const char *path, int rank, const int64_t *dim, enum pawl_dty
     if (rank < 0 || rank > PAWL_RANK_MAX)
         return pawl_fail(PAWL_EINVAL, "%s: rank %d; at most %d", path, rank, PAWL_RANK_MAX);
     int rc = pawl_shape_count(&count, rank, dim);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const size_t bytes = (size_t)count * pawl_dtype_bytes(dtype);
     const size_t begin = make_header(header, descr, rank, dim);
     rc = pawl_alloc(&file, begin + bytes, path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     memcpy(file, header, begin);
-    if (bytes) memcpy(file + begin, data, bytes);
+    if (bytes)
+        memcpy(file + begin, data, bytes);
     rc = pawl_io_write_file(path, file, begin + bytes, true);
     pawl_free(file);
     return rc < 0 ? pawl_fail(PAWL_EIO, "%s: cannot write: %s", path, strerror(-rc)) : 0;

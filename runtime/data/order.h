@@ -17,7 +17,7 @@
 
 struct pawl_order {
     uint64_t samples, seed;
-    unsigned half_bits; // of the network's two halves
+    unsigned half_bits;  // of the network's two halves
 };
 
 // samples: 1 to 2^62.

@@ -14,16 +14,17 @@ enum { PATH_BYTES = 4096, PIECE = 8192, ELEMENT_MAX = 8 };
 
 struct pairs {
     struct pawl_npy_file x, y;
-    int64_t x_each, y_each; // elements of a row
-    int32_t *labels;        // (rows), or NULL: y is float
-    void *raw;              // a row as stored
+    int64_t x_each, y_each;  // elements of a row
+    int32_t *labels;         // (rows), or NULL: y is float
+    void *raw;               // a row as stored
 };
 
 static void close_pairs(struct pawl_source *source)
 {
     struct pairs *pairs = source->state;
 
-    if (!pairs) return;
+    if (!pairs)
+        return;
     pawl_npy_close(&pairs->x);
     pawl_npy_close(&pairs->y);
     pawl_free(pairs->labels);
@@ -43,7 +44,8 @@ static int open_files(struct pairs *pairs, const char *where)
     memcpy(path, where, (size_t)(comma - where));
     path[comma - where] = 0;
     int rc = pawl_npy_open(&pairs->x, path);
-    if (!rc) rc = pawl_npy_open(&pairs->y, comma + 1);
+    if (!rc)
+        rc = pawl_npy_open(&pairs->y, comma + 1);
     return rc;
 }
 
@@ -72,7 +74,7 @@ static int check_shapes(struct pawl_source *source, struct pairs *pairs)
     source->count = (uint64_t)x->dim[0];
     source->shape.rank = x->rank == 1 ? 1 : x->rank - 1;
     for (int i = 0; i < source->shape.rank; i++)
-        source->shape.dim[i] = x->dim[i + 1]; // of rank 1: one feature, dim[1] is 1
+        source->shape.dim[i] = x->dim[i + 1];  // of rank 1: one feature, dim[1] is 1
     return 0;
 }
 
@@ -85,13 +87,15 @@ static int take_labels(struct pawl_source *source, struct pairs *pairs)
         const int64_t count = pairs->y.count - at < PIECE ? pairs->y.count - at : PIECE;
         rc = pawl_npy_integers(&pairs->y, at, count, raw, pairs->labels + at);
     }
-    if (rc) return rc;
+    if (rc)
+        return rc;
     for (int64_t i = 0; i < pairs->y.count; i++) {
         const int32_t label = pairs->labels[i];
         if (label < 0)
             return pawl_fail(PAWL_ECORRUPT, "%s: label %d at row %lld; classes are 0 and above",
                              pairs->y.path, label, (long long)i);
-        if (label >= source->classes) source->classes = (int64_t)label + 1;
+        if (label >= source->classes)
+            source->classes = (int64_t)label + 1;
     }
     return 0;
 }
@@ -103,17 +107,21 @@ static int open_pairs(struct pawl_source *source, const char *where,
     (void)options;
 
     int rc = pawl_alloc(&pairs, sizeof(*pairs), "npy pair");
-    if (rc) return rc;
+    if (rc)
+        return rc;
     source->state = pairs;
     rc = open_files(pairs, where);
-    if (!rc) rc = check_shapes(source, pairs);
-    if (rc) return rc;
+    if (!rc)
+        rc = check_shapes(source, pairs);
+    if (rc)
+        return rc;
     if (pawl_npy_is_float(&pairs->y))
         source->targets = pairs->y_each;
     else
         rc = take_labels(source, pairs);
     const int64_t each = pairs->x_each > pairs->y_each ? pairs->x_each : pairs->y_each;
-    if (!rc) rc = pawl_alloc(&pairs->raw, (size_t)each * ELEMENT_MAX, "row as stored");
+    if (!rc)
+        rc = pawl_alloc(&pairs->raw, (size_t)each * ELEMENT_MAX, "row as stored");
     for (int i = 0; i < 2 && !rc; i++) {
         const struct pawl_npy_file *file = i ? &pairs->y : &pairs->x;
         rc = pawl_source_add(source, file->path, pawl_source_base(file->path), file->file_bytes);
@@ -127,7 +135,8 @@ static int read_row(struct pawl_source *source, uint64_t row, float *x, void *y)
 
     const int rc =
         pawl_npy_floats(&pairs->x, (int64_t)row * pairs->x_each, pairs->x_each, pairs->raw, x);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (!pairs->labels)
         return pawl_npy_floats(&pairs->y, (int64_t)row * pairs->y_each, pairs->y_each, pairs->raw,
                                y);

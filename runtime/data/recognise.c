@@ -31,7 +31,8 @@ static int of_directory(const struct pawl_source_row **row, const char *path)
     bool images = false;
 
     const int rc = pawl_io()->list(path, notice_images, &images);
-    if (rc < 0) return pawl_source_fail(rc, path, "list");
+    if (rc < 0)
+        return pawl_source_fail(rc, path, "list");
     *row = images ? &pawl_source_idx : &pawl_source_text;
     return 0;
 }
@@ -43,11 +44,13 @@ static int of_file(const struct pawl_source_row **row, const char *path)
     int fd;
 
     int rc = pawl_source_open_file(&fd, &bytes, path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const size_t seen = bytes < sizeof(head) ? (size_t)bytes : sizeof(head);
     rc = pawl_source_read(fd, path, head, seen, 0);
     pawl_io()->close(fd);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (!memcmp(head, "\x93NUMPY", 6))
         return pawl_fail(PAWL_EINVAL, "%s: is one array, and two are needed. try: npy:X.npy,Y.npy",
                          path);
@@ -81,9 +84,12 @@ static bool has_prefix(const char *source)
 
 int pawl_recognise(const struct pawl_source_row **row, const char **where, const char *source)
 {
+    bool directory;
+
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         const size_t length = strlen(rows[i]->name);
-        if (strncmp(source, rows[i]->name, length) || source[length] != ':') continue;
+        if (strncmp(source, rows[i]->name, length) || source[length] != ':')
+            continue;
         if (!source[length + 1])
             return pawl_fail(PAWL_EINVAL, "%s needs something after the colon. try: " KNOWN,
                              source);
@@ -91,17 +97,19 @@ int pawl_recognise(const struct pawl_source_row **row, const char **where, const
         *where = source + length + 1;
         return 0;
     }
-    if (!*source) return pawl_fail(PAWL_EINVAL, "no data named. try: " KNOWN);
+    if (!*source)
+        return pawl_fail(PAWL_EINVAL, "no data named. try: " KNOWN);
     *where = source;
     if (!exists(source)) {
         if (has_prefix(source))
             return pawl_fail(PAWL_EINVAL, "%s: no such kind of source. try: " KNOWN, source);
-        if (!strchr(source, ',')) return pawl_source_fail(-ENOENT, source, "open");
+        if (!strchr(source, ','))
+            return pawl_source_fail(-ENOENT, source, "open");
         *row = &pawl_source_npy;
         return 0;
     }
-    const int fd = pawl_io()->open(source, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0) return of_file(row, source);
-    pawl_io()->close(fd);
-    return of_directory(row, source);
+    const int rc = pawl_source_is_directory(&directory, source);
+    if (rc)
+        return rc;
+    return directory ? of_directory(row, source) : of_file(row, source);
 }

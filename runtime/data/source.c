@@ -21,9 +21,12 @@ int pawl_source_fail(int error, const char *path, const char *doing)
 
 static const char *kind_of(mode_t mode)
 {
-    if (S_ISDIR(mode)) return "a directory";
-    if (S_ISFIFO(mode)) return "a FIFO";
-    if (S_ISSOCK(mode)) return "a socket";
+    if (S_ISDIR(mode))
+        return "a directory";
+    if (S_ISFIFO(mode))
+        return "a FIFO";
+    if (S_ISSOCK(mode))
+        return "a socket";
     return "a device";
 }
 
@@ -33,8 +36,10 @@ int pawl_source_open_file(int *fd, uint64_t *bytes, const char *path)
 
     // O_NONBLOCK: a FIFO without a writer must be an error, not a wait without end.
     const int opened = pawl_io()->open(path, O_RDONLY | O_NONBLOCK, 0);
-    if (opened == -ENXIO) return pawl_fail(PAWL_ECORRUPT, "%s: is no regular file", path);
-    if (opened < 0) return pawl_source_fail(opened, path, "open");
+    if (opened == -ENXIO)
+        return pawl_fail(PAWL_ECORRUPT, "%s: is no regular file", path);
+    if (opened < 0)
+        return pawl_source_fail(opened, path, "open");
     int rc = pawl_io()->fstat(opened, &of);
     if (rc < 0)
         rc = pawl_source_fail(rc, path, "stat");
@@ -49,11 +54,24 @@ int pawl_source_open_file(int *fd, uint64_t *bytes, const char *path)
     return 0;
 }
 
+int pawl_source_is_directory(bool *out, const char *path)
+{
+    const int fd = pawl_io()->open(path, O_RDONLY | O_DIRECTORY, 0);
+
+    if (fd < 0 && fd != -ENOTDIR)
+        return pawl_source_fail(fd, path, "open");
+    if (fd >= 0)
+        pawl_io()->close(fd);
+    *out = fd >= 0;
+    return 0;
+}
+
 int pawl_source_read(int fd, const char *path, void *out, size_t bytes, uint64_t offset)
 {
     const int rc = pawl_io_read_all(fd, out, bytes, (off_t)offset);
 
-    if (!rc) return 0;
+    if (!rc)
+        return 0;
     if (rc == -ENODATA)
         return pawl_fail(PAWL_EIO,
                          "%s: ends before byte %llu: it was cut short since it was opened", path,
@@ -69,13 +87,15 @@ int pawl_source_add(struct pawl_source *source, const char *path, size_t name_at
     if (source->file_count == source->file_room) {
         const size_t room = source->file_room ? 2 * source->file_room : 16;
         rc = pawl_realloc(&source->files, room * sizeof(*source->files), "list of data files");
-        if (rc) return rc;
+        if (rc)
+            return rc;
         source->file_room = room;
     }
     struct pawl_source_file *file = &source->files[source->file_count];
     *file = (struct pawl_source_file){ .name_at = name_at, .bytes = bytes };
     rc = pawl_strdup(&file->path, path);
-    if (!rc) source->file_count++;
+    if (!rc)
+        source->file_count++;
     return rc;
 }
 
@@ -93,7 +113,7 @@ bool pawl_source_is_text(const char *bytes, size_t count)
 
 uint32_t pawl_source_crc(uint32_t crc, const void *bytes, size_t count)
 {
-    enum { PIECE = 1 << 30 }; // ISA-L counts in int
+    enum { PIECE = 1 << 30 };  // ISA-L counts in int
 
     crc = ~crc;
     for (size_t done = 0; done < count;) {

@@ -14,32 +14,32 @@
 struct pawl_source;
 
 struct pawl_source_row {
-    const char *name; // the prefix of "text:PATH"
+    const char *name;  // the prefix of "text:PATH"
     // Fills everything in *source below `state`. `where` is what follows the prefix.
     int (*open)(struct pawl_source *source, const char *where,
                 const struct pawl_data_options *options);
-    void (*close)(struct pawl_source *source); // also after a failed open
+    void (*close)(struct pawl_source *source);  // also after a failed open
     // Tokens `at` to at + count - 1 (count <= sequence + 1). NULL: the source holds arrays.
     int (*tokens)(struct pawl_source *source, uint64_t at, int64_t count, int32_t *out);
     // One row: its x as floats, its y as one int32 or `targets` floats.
     int (*array)(struct pawl_source *source, uint64_t row, float *x, void *y);
-    int64_t (*label)(const struct pawl_source *source, uint64_t row); // NULL: tokens
+    int64_t (*label)(const struct pawl_source *source, uint64_t row);  // NULL: tokens
 };
 
 struct pawl_source_file {
     char *path;
-    size_t name_at; // where in path the name begins that a snapshot keeps
+    size_t name_at;  // where in path the name begins that a snapshot keeps
     uint64_t bytes;
-    uint32_t crc; // CRC32C of the bytes, when contents is true
+    uint32_t crc;  // CRC32C of the bytes, when contents is true
     bool contents;
 };
 
 struct pawl_source {
     const struct pawl_source_row *row;
     void *state;
-    uint64_t count;          // tokens or rows in all
-    bool whole;              // it holds just the part asked for: nothing is left to divide
-    struct pawl_shape shape; // of a row's x
+    uint64_t count;           // tokens or rows in all
+    bool whole;               // it holds just the part asked for: nothing is left to divide
+    struct pawl_shape shape;  // of a row's x
     int64_t classes, targets;
     struct pawl_source_file *files;
     size_t file_count, file_room;
@@ -51,6 +51,8 @@ extern const struct pawl_source_row pawl_source_text, pawl_source_tokens, pawl_s
 // Opens a regular file for reading. PAWL_ENONE: not there or not ours to read. PAWL_ECORRUPT: a
 // directory, FIFO or device.
 int pawl_source_open_file(int *fd, uint64_t *bytes, const char *path);
+// Whether a path (links are followed) is a directory. PAWL_ENONE, PAWL_EIO: cannot be told.
+int pawl_source_is_directory(bool *out, const char *path);
 // Reads exactly `bytes`; PAWL_EIO with file and offset when the file is shorter than it was.
 int pawl_source_read(int fd, const char *path, void *out, size_t bytes, uint64_t offset);
 // The words and the code for a negative errno: "FILE: cannot read at byte N: words".
@@ -61,6 +63,6 @@ int pawl_source_add(struct pawl_source *source, const char *path, size_t name_at
 size_t pawl_source_base(const char *path);
 // Whether `bytes` are text as far as one can see: no NUL.
 bool pawl_source_is_text(const char *bytes, size_t count);
-uint32_t pawl_source_crc(uint32_t crc, const void *bytes, size_t count); // CRC32C, from 0
+uint32_t pawl_source_crc(uint32_t crc, const void *bytes, size_t count);  // CRC32C, from 0
 
 #endif

@@ -5,7 +5,6 @@
 // directories, directories of pawl's own runs (they grow while they are trained on), symbolic links
 // (so no loop and nothing twice), empty files, and files with a NUL in their first 8 KiB.
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,9 +33,9 @@ struct names {
 
 struct walk {
     struct pawl_source *source;
-    size_t root_bytes; // of the path that every name is relative to
+    size_t root_bytes;  // of the path that every name is relative to
     uint64_t bytes;
-    uint64_t binary, links; // left out, for the words when nothing is left
+    uint64_t binary, links;  // left out, for the words when nothing is left
     char path[PATH_BYTES];
 };
 
@@ -45,14 +44,16 @@ static int keep_name(void *context, const char *name)
 {
     struct names *names = context;
 
-    if (name[0] == '.') return 0;
+    if (name[0] == '.')
+        return 0;
     if (names->count == names->room) {
         const size_t room = names->room ? 2 * names->room : 64;
         if (pawl_realloc(&names->name, room * sizeof(*names->name), "names of a directory"))
             return 1;
         names->room = room;
     }
-    if (pawl_strdup(&names->name[names->count], name)) return 1;
+    if (pawl_strdup(&names->name[names->count], name))
+        return 1;
     names->count++;
     return 0;
 }
@@ -71,7 +72,8 @@ static bool is_made(const struct names *names)
 
     for (size_t i = 0; i < names->count; i++)
         for (size_t k = 0; k < sizeof(marks) / sizeof(*marks); k++)
-            if (!strcmp(names->name[i], marks[k])) return true;
+            if (!strcmp(names->name[i], marks[k]))
+                return true;
     return false;
 }
 
@@ -84,7 +86,8 @@ static int too_large(const char *path)
 
 static int add_file(struct walk *walk, uint64_t bytes)
 {
-    if (bytes > TEXT_BYTES_MAX - walk->bytes) return too_large(walk->path);
+    if (bytes > TEXT_BYTES_MAX - walk->bytes)
+        return too_large(walk->path);
     if (walk->source->file_count == FILES_MAX)
         return pawl_fail(PAWL_EINVAL, "%s: more than %d files", walk->path, FILES_MAX);
     walk->bytes += bytes;
@@ -98,11 +101,13 @@ static int look_at_file(struct walk *walk)
     int fd;
 
     int rc = pawl_source_open_file(&fd, &bytes, walk->path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     const size_t seen = bytes < sizeof(head) ? (size_t)bytes : sizeof(head);
     rc = pawl_source_read(fd, walk->path, head, seen, 0);
     pawl_io()->close(fd);
-    if (rc || !bytes) return rc;
+    if (rc || !bytes)
+        return rc;
     if (!pawl_source_is_text(head, seen)) {
         walk->binary++;
         return 0;
@@ -119,7 +124,8 @@ static int look_at(struct walk *walk, const char *name, int depth)
 
     if (length + 1 + name_bytes > sizeof(walk->path))
         return pawl_fail(PAWL_EINVAL, "%s/%s: the path is too long", walk->path, name);
-    if (walk->path[length - 1] != '/') strcat(walk->path, "/");
+    if (walk->path[length - 1] != '/')
+        strcat(walk->path, "/");
     strcat(walk->path, name);
 
     int rc = pawl_io()->lstat(walk->path, &of);
@@ -146,10 +152,12 @@ static int walk_directory(struct walk *walk, int depth)
     if (rc < 0)
         rc = pawl_source_fail(rc, walk->path, "list");
     else if (rc)
-        rc = PAWL_ENOMEM; // keep_name has said the words
-    if (rc) goto out;
+        rc = PAWL_ENOMEM;  // keep_name has said the words
+    if (rc)
+        goto out;
     // The directory that was asked for is read whatever it is.
-    if (depth && is_made(&names)) goto out;
+    if (depth && is_made(&names))
+        goto out;
     for (size_t i = 0; i < names.count && !rc; i++)
         rc = look_at(walk, names.name[i], depth);
 out:
@@ -167,12 +175,13 @@ static int walk_tree(struct pawl_source *source, const char *where)
 {
     struct walk walk = { .source = source };
 
-    if (!where[0] || strlen(where) >= sizeof(walk.path))
-        return pawl_fail(PAWL_EINVAL, "text: needs a path of 1 to %d bytes", PATH_BYTES - 1);
+    if (strlen(where) >= sizeof(walk.path))
+        return pawl_fail(PAWL_EINVAL, "the path is too long");
     strcpy(walk.path, where);
     walk.root_bytes = strlen(where) + (where[strlen(where) - 1] != '/');
     const int rc = walk_directory(&walk, 0);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     if (!source->file_count)
         return pawl_fail(PAWL_ENONE,
                          "%s: holds no text (%llu binary files, %llu symbolic links left out)",
@@ -187,10 +196,13 @@ static int single_file(struct pawl_source *source, const char *where)
     int fd;
 
     const int rc = pawl_source_open_file(&fd, &bytes, where);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     pawl_io()->close(fd);
-    if (!bytes) return pawl_fail(PAWL_ENONE, "%s: is empty", where);
-    if (bytes > TEXT_BYTES_MAX) return too_large(where);
+    if (!bytes)
+        return pawl_fail(PAWL_ENONE, "%s: is empty", where);
+    if (bytes > TEXT_BYTES_MAX)
+        return too_large(where);
     return pawl_source_add(source, where, pawl_source_base(where), bytes);
 }
 
@@ -200,11 +212,13 @@ static int load(struct pawl_source_file *file, uint8_t *out)
     int fd;
 
     int rc = pawl_source_open_file(&fd, &bytes, file->path);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     // A file that grew meanwhile is taken as it was; a shorter one fails here.
     rc = pawl_source_read(fd, file->path, out, file->bytes, 0);
     pawl_io()->close(fd);
-    if (rc) return rc;
+    if (rc)
+        return rc;
     file->crc = pawl_source_crc(0, out, file->bytes);
     file->contents = true;
     return 0;
@@ -214,17 +228,20 @@ static int open_text(struct pawl_source *source, const char *where,
                      const struct pawl_data_options *options)
 {
     struct text *text;
+    bool directory;
     (void)options;
 
-    const int fd = pawl_io()->open(where, O_RDONLY | O_DIRECTORY, 0);
-    if (fd >= 0) pawl_io()->close(fd);
-    int rc = fd >= 0 ? walk_tree(source, where) : single_file(source, where);
-    if (rc) return rc;
+    int rc = pawl_source_is_directory(&directory, where);
+    if (!rc)
+        rc = directory ? walk_tree(source, where) : single_file(source, where);
+    if (rc)
+        return rc;
 
     for (size_t i = 0; i < source->file_count; i++)
         source->count += source->files[i].bytes;
     rc = pawl_alloc(&text, sizeof(*text), "text");
-    if (rc) return rc;
+    if (rc)
+        return rc;
     source->state = text;
     rc = pawl_alloc(&text->bytes, source->count, "text");
     uint8_t *out = text->bytes;
@@ -240,7 +257,8 @@ static void close_text(struct pawl_source *source)
 {
     struct text *text = source->state;
 
-    if (text) pawl_free(text->bytes);
+    if (text)
+        pawl_free(text->bytes);
     pawl_free(text);
 }
 
