@@ -23,4 +23,13 @@ double plain_linear_back_x(const float *out_grad, const float *weight, int64_t n
 double plain_linear_back_weight(const float *out_grad, const float *x, int64_t m, int64_t n,
                                 int64_t k, int64_t i, int64_t j);
 
+// plain_conv2d.c: one element of each; place is (image, y, x) of out or of x, kernel (out_c, y, x,
+// channel of the group).
+double plain_conv2d(const float *x, const float *weight, const struct pawl_window *window,
+                    const int64_t place[3], int64_t out_c);
+double plain_conv2d_back_x(const float *out_grad, const float *weight,
+                           const struct pawl_window *window, const int64_t place[3], int64_t in_c);
+double plain_conv2d_back_weight(const float *out_grad, const float *x,
+                                const struct pawl_window *window, const int64_t kernel[4]);
+
 #endif

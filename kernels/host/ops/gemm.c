@@ -109,10 +109,11 @@ static float *tile_at(const struct block *b, int64_t i, int64_t j)
 static void pack_a(const struct block *b, int64_t c)
 {
     const struct gemm_factor *a = &b->plan->g->a;
-    const struct gemm_panels panels = { b->a, TILE_ROWS, b->panel * TILE_ROWS, b->rows,
-                                        c * b->plan->chunk, chunk_count(b->plan, c) };
+    const int64_t k = chunk_count(b->plan, c);
+    const struct gemm_panels panels = { b->a, TILE_ROWS, TILE_ROWS * k, b->panel * TILE_ROWS,
+                                        b->rows, c * b->plan->chunk, k };
 
-    a->pack(a, &panels);
+    if (k) a->pack(a, &panels);
 }
 
 // Panels j to end of b for chunk c. All but the last of the matrix are TILE_COLS wide.
@@ -120,11 +121,11 @@ static void pack_b(const struct plan *p, float *out, int64_t j, int64_t end, int
 {
     const struct gemm_factor *b = &p->g->b;
     const int64_t k = chunk_count(p, c), full = smaller(end, p->cols / TILE_COLS);
-    struct gemm_panels panels = { out, TILE_COLS, p->col + j * TILE_COLS, (full - j) * TILE_COLS,
-                                  c * p->chunk, k };
+    struct gemm_panels panels = { out, TILE_COLS, TILE_COLS * k, p->col + j * TILE_COLS,
+                                  (full - j) * TILE_COLS, c * p->chunk, k };
 
-    if (full > j) b->pack(b, &panels);
-    if (full == end) return;
+    if (full > j && k) b->pack(b, &panels);
+    if (full == end || !k) return;
     panels.out += larger(0, full - j) * TILE_COLS * k;
     panels.width = panel_vecs(p, end - 1) * LANES;
     panels.first = p->col + (end - 1) * TILE_COLS;

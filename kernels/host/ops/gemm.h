@@ -19,19 +19,20 @@
 
 #include "kernels/host/host.h"
 
-// A rectangle of a factor, copied into consecutive panels of width rows each:
-// out[(i / width) * k_count * width + p * width + i % width] = element (first + i, k_first + p),
-// and 0 for the rows that the last panel lacks. May write GEMM_SLACK elements beyond its end.
+// A rectangle of a factor, copied into panels of width rows each:
+// out[(i / width) * stride + p * width + i % width] = element (first + i, k_first + p), and 0 for
+// the rows that the last panel lacks. Where width is no multiple of 8, up to GEMM_SLACK elements
+// behind each panel may be spoilt; panels are filled in ascending order.
 struct gemm_panels {
     float *out;
-    int64_t width;
+    int64_t width, stride;
     int64_t first, count;
     int64_t k_first, k_count;
 };
 
 enum { GEMM_SLACK = 16 };
 
-struct gemm_patches;
+struct gemm_patches;  // patches.h
 
 // Either factor, seen as rows of k elements: a as (m, k), b as (n, k).
 struct gemm_factor {

@@ -49,7 +49,7 @@ void HOST(pack_along)(const struct gemm_factor *f, const struct gemm_panels *pan
     const int64_t width = panels->width, k = panels->k_count;
     float *out = panels->out;
 
-    for (int64_t i = 0; i < panels->count; i += width, out += k * width) {
+    for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
         const float *data = f->data + (panels->first + i) * f->stride + panels->k_first;
         for (int64_t lane = (width - 1) / SQUARE * SQUARE; lane >= 0; lane -= SQUARE) {
             const int64_t rows = panels->count - i - lane;
@@ -85,7 +85,7 @@ void HOST(pack_across)(const struct gemm_factor *f, const struct gemm_panels *pa
     for (int64_t p = 0; p < k; p += BAND) {
         const int64_t band = k - p < BAND ? k - p : BAND;
         float *out = panels->out + p * width;
-        for (int64_t i = 0; i < panels->count; i += width, out += k * width) {
+        for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
             const int64_t left = panels->count - i;
             const float *data = f->data + (panels->k_first + p) * f->stride + panels->first + i;
             // Reading on into the matrix's next rows is fine where they are there.

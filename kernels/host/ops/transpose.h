@@ -15,6 +15,15 @@ typedef float square_row_unaligned __attribute__((vector_size(SQUARE * 4), align
 static inline square_row square_load(const float *p) { return *(const square_row_unaligned *)p; }
 static inline void square_store(float *p, square_row x) { *(square_row_unaligned *)p = x; }
 
+// n floats one after the other, by squares as long as there are enough.
+static inline void square_copy(float *out, const float *p, int64_t n)
+{
+    for (; n >= SQUARE; n -= SQUARE, out += SQUARE, p += SQUARE)
+        square_store(out, square_load(p));
+    for (int64_t i = 0; i < n; i++)
+        out[i] = p[i];
+}
+
 #if PAWL_LANES < 8
 static inline void square_transpose(square_row r[SQUARE])
 {

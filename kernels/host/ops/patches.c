@@ -1,0 +1,233 @@
+// patches.c - copies patches of images into panels, element by element of the convolution's sums.
+
+#include "kernels/host/ops/patches.h"
+
+#include <string.h>
+
+#include "kernels/host/ops/transpose.h"
+
+// One place of the grid: the pixel of its tap (0, 0).
+struct place {
+    const float *image;
+    int64_t y, x;
+};
+
+// The place with the index at, and how to get to the next ones.
+struct walk {
+    const struct gemm_patches *patches;
+    struct place place;
+    int64_t grid_y, grid_x;
+};
+
+static struct walk walk_from(const struct gemm_factor *f, int64_t at)
+{
+    const struct gemm_patches *c = f->patches;
+    const int64_t image = at / (c->grid_h * c->grid_w), rest = at % (c->grid_h * c->grid_w);
+    struct walk w = { c, { 0 }, rest / c->grid_w, rest % c->grid_w };
+
+    w.place.image = f->data + image * c->image_h * c->image_w * c->pixel;
+    w.place.y = c->first_h + w.grid_y * c->step_h;
+    w.place.x = c->first_w + w.grid_x * c->step_w;
+    return w;
+}
+
+static inline void walk_on(struct walk *w)
+{
+    const struct gemm_patches *c = w->patches;
+
+    w->place.x += c->step_w;
+    if (++w->grid_x < c->grid_w) return;
+    w->grid_x = 0;
+    w->place.x = c->first_w;
+    w->place.y += c->step_h;
+    if (++w->grid_y < c->grid_h) return;
+    w->grid_y = 0;
+    w->place.y = c->first_h;
+    w->place.image += c->image_h * c->image_w * c->pixel;
+}
+
+// An element of a patch.
+struct tap {
+    int64_t a, b, channel;
+};
+
+static struct tap tap_at(const struct gemm_patches *c, int64_t k)
+{
+    const int64_t tap = k / c->channels;
+
+    return (struct tap){ tap / c->taps_w, tap % c->taps_w, k % c->channels };
+}
+
+// The pixel under a tap; NULL outside the image.
+static inline const float *pixel(const struct gemm_patches *c, const struct place *p, int64_t a,
+                                 int64_t b)
+{
+    const int64_t y = p->y + a * c->tap_h, x = p->x + b * c->tap_w;
+
+    if ((uint64_t)y >= (uint64_t)c->image_h || (uint64_t)x >= (uint64_t)c->image_w) return NULL;
+    return p->image + (y * c->image_w + x) * c->pixel;
+}
+
+// count elements of one patch from a tap on. A whole row of taps is one run of memory where
+// pixels follow each other and none is outside: 3 copies for 3 x 3 instead of 9.
+static inline void gather(float *out, const struct gemm_patches *c, const struct place *p,
+                          struct tap t, int64_t count)
+{
+    const int64_t run = c->taps_w * c->channels;
+    const bool whole = c->tap_w == 1 && c->pixel == c->channels && p->x >= 0
+                       && p->x + c->taps_w <= c->image_w;
+
+    while (count > 0) {
+        const float *from = pixel(c, p, t.a, t.b);
+        int64_t n = c->channels - t.channel;
+        if (whole && !t.b) n = run - t.channel;
+        if (n > count) n = count;
+        if (from)
+            square_copy(out, from + t.channel, n);
+        else
+            memset(out, 0, (size_t)n * sizeof(float));
+        out += n;
+        count -= n;
+        t.channel = 0;
+        if (!(whole && !t.b) && ++t.b < c->taps_w) continue;
+        t.b = 0;
+        t.a++;
+    }
+}
+
+// ---- k along the patch
+
+enum { PLACES = 8, PATCH = 512 };  // PATCH: at least the k's that gemm.c asks for at once
+
+// Few channels: whole patches side by side, then turned like any other rows.
+static void pack_small(const struct gemm_factor *f, float *out, int64_t width, struct walk *w,
+                       int64_t rows, const struct gemm_panels *panels)
+{
+    const struct tap tap = tap_at(f->patches, panels->k_first);
+    float patch[PLACES * PATCH];
+    const struct gemm_factor from = { NULL, patch, panels->k_count, rows, NULL };
+    const struct gemm_panels to = { out, width, 0, 0, rows, 0, panels->k_count };
+
+    for (int64_t i = 0; i < rows; i++, walk_on(w))
+        gather(patch + i * panels->k_count, f->patches, &w->place, tap, panels->k_count);
+    HOST(pack_along)(&from, &to);
+}
+
+// n elements of up to SQUARE pixels, turned. A missing pixel reads zeros: its mask stays on them.
+static inline void turn(float *out, int64_t width, const float *const from[SQUARE],
+                        const int64_t mask[SQUARE], int64_t n)
+{
+    int64_t p = 0;
+
+    for (; p + SQUARE <= n; p += SQUARE) {
+        square_row r[SQUARE];
+#pragma GCC unroll 8
+        for (int i = 0; i < SQUARE; i++)
+            r[i] = square_load(from[i] + (p & mask[i]));
+        square_transpose(r);
+#pragma GCC unroll 8
+        for (int i = 0; i < SQUARE; i++)
+            square_store(out + (p + i) * width, r[i]);
+    }
+    for (; p < n; p++) {
+        square_row r = { 0 };
+        for (int i = 0; i < SQUARE; i++)
+            r[i] = from[i][p & mask[i]];
+        square_store(out + p * width, r);
+    }
+}
+
+// Many channels: straight from the image, tap by tap. As in pack.c, lanes go from last to first.
+static void pack_large(const struct gemm_factor *f, float *out, int64_t width,
+                       const struct place *places, int64_t rows, const struct gemm_panels *panels)
+{
+    static const float zeros[SQUARE] = { 0 };
+    const struct gemm_patches *c = f->patches;
+
+    for (int64_t lane = (width - 1) / SQUARE * SQUARE; lane >= 0; lane -= SQUARE) {
+        struct tap t = tap_at(c, panels->k_first);
+        for (int64_t k = 0, n; k < panels->k_count; k += n) {
+            const float *from[SQUARE];
+            int64_t mask[SQUARE];
+            n = c->channels - t.channel;
+            if (n > panels->k_count - k) n = panels->k_count - k;
+            for (int64_t i = 0; i < SQUARE; i++) {
+                const float *at = lane + i < rows ? pixel(c, places + lane + i, t.a, t.b) : NULL;
+                from[i] = at ? at + t.channel : zeros;
+                mask[i] = at ? -1 : 0;
+            }
+            turn(out + k * width + lane, width, from, mask, n);
+            t.channel = 0;
+            if (++t.b == c->taps_w) t = (struct tap){ t.a + 1, 0, 0 };
+        }
+    }
+}
+
+void HOST(pack_patches)(const struct gemm_factor *f, const struct gemm_panels *panels)
+{
+    struct walk w = walk_from(f, panels->first);
+    float *out = panels->out;
+
+    for (int64_t i = 0; i < panels->count; i += panels->width, out += panels->stride) {
+        const int64_t left = panels->count - i, rows = left < panels->width ? left : panels->width;
+        struct place places[PLACES];
+        if (f->patches->channels < SQUARE) {
+            pack_small(f, out, panels->width, &w, rows, panels);
+            continue;
+        }
+        for (int64_t r = 0; r < rows; r++, walk_on(&w))
+            places[r] = w.place;
+        pack_large(f, out, panels->width, places, rows, panels);
+    }
+}
+
+// ---- k along the places
+
+void HOST(pack_patches_across)(const struct gemm_factor *f, const struct gemm_panels *panels)
+{
+    const int64_t width = panels->width;
+    float *out = panels->out;
+
+    for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
+        const struct tap tap = tap_at(f->patches, panels->first + i);
+        const int64_t left = panels->count - i, rows = left < width ? left : width;
+        struct walk w = walk_from(f, panels->k_first);
+        for (int64_t p = 0; p < panels->k_count; p++, walk_on(&w)) {
+            gather(out + p * width, f->patches, &w.place, tap, rows);
+            for (int64_t r = rows; r < width; r++)
+                out[p * width + r] = 0;
+        }
+    }
+}
+
+// ---- the kernel
+
+void HOST(pack_kernel)(const struct gemm_factor *f, const struct gemm_panels *panels)
+{
+    const struct gemm_patches *c = f->patches;
+    struct tap t = tap_at(c, panels->k_first);  // its channels are the kernel's out_c
+    struct gemm_factor from = *f;
+    struct gemm_panels to = *panels;
+
+    for (int64_t k = 0; k < panels->k_count; k += to.k_count) {
+        const int64_t y = c->kernel_first_h + t.a * c->kernel_step_h;
+        const int64_t x = c->kernel_first_w + t.b * c->kernel_step_w;
+        from.data = f->data + (y * c->kernel_w + x) * f->rows;
+        to.out = panels->out + k * panels->width;
+        to.k_first = t.channel;
+        to.k_count = c->channels - t.channel;
+        if (to.k_count > panels->k_count - k) to.k_count = panels->k_count - k;
+        HOST(pack_across)(&from, &to);
+        t.channel = 0;
+        if (++t.b == c->taps_w) t = (struct tap){ t.a + 1, 0, 0 };
+    }
+}
+
+int64_t HOST(patches_row)(const struct gemm_patches *c, int64_t row)
+{
+    const int64_t places = c->grid_h * c->grid_w, image = row / places, rest = row % places;
+    const int64_t y = c->to_h + rest / c->grid_w * c->to_step_h;
+    const int64_t x = c->to_w + rest % c->grid_w * c->to_step_w;
+
+    return ((image * c->to_image_h + y) * c->to_image_w + x) * c->to_pixel;
+}
