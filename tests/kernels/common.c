@@ -78,6 +78,17 @@ static void *fenced(size_t used)
 float *common_floats(int64_t count) { return fenced((size_t)count * sizeof(float)); }
 int32_t *common_ints(int64_t count) { return fenced((size_t)count * sizeof(int32_t)); }
 
+double *common_doubles(int64_t count) { return fenced((size_t)count * sizeof(double)); }
+
+double *common_widen(const float *in, int64_t count)
+{
+    double *out = common_doubles(count);
+
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (double)in[i];
+    return out;
+}
+
 void common_check(const char *where)
 {
     for (int i = 0; i < block_count; i++)
@@ -93,7 +104,37 @@ void common_release(void)
     block_count = 0;
 }
 
+void common_each(void (*check)(const struct common_set *set, const void *shape),
+                 const void *shapes, size_t size, int count)
+{
+    struct common_set set;
+
+    for (int i = 0; i < COMMON_SETS; i++) {
+        if (!common_open(&set, i)) continue;
+        for (int s = 0; s < count; s++) {
+            check(&set, (const char *)shapes + (size_t)s * size);
+            common_check(set.name);
+            common_release();
+        }
+        common_close(&set);
+    }
+}
+
 // ---- numbers
+
+void common_expect_slope(const char *where, double (*loss)(const void *context),
+                         const void *context, double *at, double expected)
+{
+    const double before = *at, step = 1e-5;
+
+    *at = before + step;
+    const double above = loss(context);
+    *at = before - step;
+    const double slope = (above - loss(context)) / (2 * step);
+    *at = before;
+    cr_assert(fabs(slope - expected) <= 1e-7 + 1e-6 * fabs(expected),
+              "%s: the gradient is %.9g, the difference quotient %.9g", where, expected, slope);
+}
 
 void common_fill(float *out, int64_t count, uint64_t seed)
 {

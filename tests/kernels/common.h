@@ -10,6 +10,7 @@
 #define PAWL_TESTS_COMMON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/device.h"
@@ -33,6 +34,21 @@ float *common_floats(int64_t count);
 int32_t *common_ints(int64_t count);
 void common_check(const char *where);
 void common_release(void);
+
+double *common_doubles(int64_t count);
+
+// A new block with the floats as doubles, for plain.h.
+double *common_widen(const float *in, int64_t count);
+
+// check(set, shape) for every set there is and every shape of a table; fences checked, memory
+// released after each.
+void common_each(void (*check)(const struct common_set *set, const void *shape),
+                 const void *shapes, size_t size, int count);
+
+// The slope of loss(context) along *at, an input that it reads, by a central difference. Compared
+// with `expected` to six digits or so.
+void common_expect_slope(const char *where, double (*loss)(const void *context),
+                         const void *context, double *at, double expected);
 
 // Numbers between -1 and 1 that depend on seed alone.
 void common_fill(float *out, int64_t count, uint64_t seed);

@@ -9,8 +9,9 @@
 #include "kernels/host/ops/math.h"
 #include "kernels/host/ops/product.h"
 
-static inline int64_t pad_lanes(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
-static inline int64_t pad_rows(int64_t n) { return (n + PRODUCT_ROWS - 1) / PRODUCT_ROWS * PRODUCT_ROWS; }
+static inline int64_t pad(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int64_t pad_lanes(int64_t n) { return pad(n, LANES); }
+static inline int64_t pad_rows(int64_t n) { return pad(n, PRODUCT_ROWS); }
 
 // Elements from one position to the next in qkv and in out.
 static inline int64_t qkv_row(const struct pawl_attention *a)

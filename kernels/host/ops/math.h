@@ -51,9 +51,9 @@ VEC_INLINE vec vec_exp(vec x)
 VEC_INLINE vec vec_exp_below(vec x)
 {
     veci n;
-    const veci none = x < -87.0f;
+    const veci none = x < -87.33654f;  // 2^-126
 
-    const vec e = vec_exp_reduce(vec_select(none, vec_set(-87.0f), x), &n) + 1.0f;
+    const vec e = vec_exp_reduce(vec_select(none, vec_set(-87.33654f), x), &n) + 1.0f;
     return (vec)(~none & (veci)(e * vec_power(n)));
 }
 

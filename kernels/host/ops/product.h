@@ -27,7 +27,7 @@ struct product {
     int64_t rows, n, k;
 };
 
-// A row of a panel at the last rows or columns of the tile.
+// A row of a panel at the last rows or columns of out.
 static void product_store_some(const struct product *t, const vec sum[], int64_t row, int64_t col,
                             int vecs)
 {
@@ -42,7 +42,8 @@ static void product_store_some(const struct product *t, const vec sum[], int64_t
 }
 
 // One panel: `vecs` vectors of columns from col on. Rows beyond the last repeat it, unstored.
-PRODUCT_INLINE void product_panel(const struct product *t, int64_t col, const int vecs, const bool along)
+PRODUCT_INLINE void product_panel(const struct product *t, int64_t col, const int vecs,
+                                  const bool along)
 {
     vec sum[PRODUCT_ROWS][PRODUCT_VECS] = { 0 };
     const float *a[PRODUCT_ROWS], *b = t->b + col;
