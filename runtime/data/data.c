@@ -32,7 +32,7 @@ static int choose_part(struct pawl_data *data)
 
     data->begin = 0;
     data->count = all;
-    if (options->fraction <= 0 || data->source.whole)
+    if (options->fraction <= 0)
         return 0;
     uint64_t kept = (uint64_t)((double)all * options->fraction);
     if (!kept)

@@ -181,7 +181,6 @@ static int open_idx(struct pawl_source *source, const char *where,
         rc = find(path, where, part, "labels");
     if (!rc)
         rc = take_labels(source, path);
-    source->whole = test;
     return rc;
 }
 

@@ -38,7 +38,6 @@ struct pawl_source {
     const struct pawl_source_row *row;
     void *state;
     uint64_t count;           // tokens or rows in all
-    bool whole;               // it holds just the part asked for: nothing is left to divide
     struct pawl_shape shape;  // of a row's x
     int64_t classes, targets;
     struct pawl_source_file *files;

@@ -351,6 +351,10 @@ Test(npy, pairs_that_do_not_fit_are_refused)
     write_npy(y, 1, HEAD("|i1", "(3,)"), "\0\1\1", 3);
     write_npy(x, 1, HEAD("|u1", "(3, 1, 1, 1, 1, 1)"), "\0\1\2", 3);
     assert_fails(try_open(pair(root, "npy:"), &options), PAWL_ECORRUPT, "at most 4 dimensions");
+    write_npy(x, 1, HEAD("|u1", "(1,)"), "\0", 1);
+    write_npy(y, 1, HEAD("|u1", "(1,)"), "\0", 1);
+    assert_fails(try_open(pair(root, "npy:"), &(struct pawl_data_options){ .fraction = 0.5 }),
+                 PAWL_EINVAL, "nothing is left when 0.5 of it is kept");
     assert_fails(try_open(x, &options), PAWL_EINVAL, "is one array, and two are needed");
     assert_fails(try_open("npy:x.npy", &options), PAWL_EINVAL, "npy:X.npy,Y.npy");
     unlink(y);
