@@ -18,6 +18,8 @@
 #include "checkpoint/architecture.h"
 #include "kernels/tensor.h"
 
+enum { PAWL_TENSORS_MAX = 1 << 17 };  // in one document: what a hostile file may make us remember
+
 // A run of a tensor's elements in a file. A tensor's pieces are in order and without gap.
 struct pawl_piece {
     int file;               // index into the document's files
@@ -55,15 +57,34 @@ struct pawl_document {
     struct pawl_files *files;                // what the pieces point into (private to document.c)
 };
 
+// What a format can carry.
+enum { PAWL_PART_ARCHITECTURE = 1, PAWL_PART_WEIGHTS = 2, PAWL_PART_TRAINING = 4 };
+
+// format: a name, or NULL: by the path's suffix. force: replace what is there. cast: weights of a
+// floating type become dtype.
+struct pawl_write_options {
+    const char *format;
+    bool force, cast;
+    enum pawl_dtype dtype;
+};
+
 // One format: one file in formats/, one row in document.c.
 struct pawl_format {
     const char *name;
     const char *suffixes;  // ".safetensors", several apart by spaces, "" for directories
+    unsigned parts;        // PAWL_PART_*
     // Whether path is of this format; head holds its first head_bytes bytes (0 for a directory).
     bool (*detect)(const char *path, const unsigned char *head, size_t head_bytes, bool directory);
     int (*read)(struct pawl_document *document, const char *path);
-    int (*write)(const struct pawl_document *document, const char *path);  // NULL: read only
+    // Creates path (there is nothing yet) and makes it durable; NULL: read only. A failure may
+    // leave something behind: pawl_document_write() gives a temporary name and cleans up.
+    int (*write)(const struct pawl_document *document, const char *path,
+                 const struct pawl_write_options *options);
 };
+
+// The row by that name; PAWL_EINVAL with "did you mean" and the known ones. With name NULL: by the
+// suffix of path.
+int pawl_format_find(const struct pawl_format **out, const char *name_or_null, const char *path);
 
 // PAWL_ENONE: nothing at path. PAWL_ECORRUPT: damaged, with tensor or byte offset and what to try.
 // PAWL_ENOTSUP: no format that pawl knows (the words list those it reads).
@@ -73,12 +94,8 @@ PAWL_API void pawl_document_free(struct pawl_document *document);  // accepts NU
 // An empty document, for building one to write.
 int pawl_document_new(struct pawl_document **out);
 
-// format: a name, or NULL: by the path's suffix. force: replace what is there.
-// PAWL_EBUSY: something is there and force is false.
-struct pawl_write_options {
-    const char *format;
-    bool force;
-};
+// The file appears complete or not at all. PAWL_EBUSY: something is there and force is false.
+// What the format cannot carry is left out (see parts). options NULL: all defaults.
 PAWL_API int pawl_document_write(const struct pawl_document *document, const char *path,
                                  const struct pawl_write_options *options);
 
@@ -91,13 +108,24 @@ PAWL_API int pawl_document_fetch(const struct pawl_document *document,
 int pawl_document_fetch_part(const struct pawl_document *document, const struct pawl_entry *entry,
                              uint64_t start, size_t size, void *out);
 
+// The same, counted in elements, with floating values as another floating type (cast.h). Rounds to
+// nearest, ties to even. out has room for count elements of dtype.
+int pawl_document_fetch_as(const struct pawl_document *document, const struct pawl_entry *entry,
+                           int64_t start, int64_t count, enum pawl_dtype dtype, void *out);
+
 // For readers: keeps path open; its index in *file. Regular files only.
 int pawl_document_add_file(struct pawl_document *document, const char *path, int *file,
                            uint64_t *size);
 int pawl_document_read_at(const struct pawl_document *document, int file, uint64_t offset,
                           void *out, size_t size);
-// Appends an entry to *table; its single piece is [offset, offset + tensor->size_bytes).
+// Appends an entry to *table; its single piece is [offset, offset + tensor->size_bytes). file -1:
+// an entry without pieces, which the caller gives it.
 int pawl_document_add_entry(struct pawl_entry **table, int *count, const struct pawl_tensor *tensor,
                             int file, uint64_t offset);
+// Appends a line to the document's warnings.
+void pawl_document_warn(struct pawl_document *document, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+// Sets rank, dim (unused ones 1) and size_bytes; PAWL_EINVAL: too many dimensions, or an overflow.
+int pawl_tensor_shape(struct pawl_tensor *tensor, int rank, const int64_t *dim);
 
 #endif

@@ -1,0 +1,438 @@
+// document.c - the table of formats, files and pieces: reading a document and writing one down.
+
+#include "checkpoint/document.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "checkpoint/cast.h"
+#include "checkpoint/formats/formats.h"
+#include "checkpoint/suggest.h"
+#include "kernels/io.h"
+#include "kernels/memory.h"
+
+enum { HEAD_BYTES = 4096, CAST_CHUNK = 4096 };
+
+static const struct pawl_format *const formats[] = {
+    &pawl_format_pawl,
+    &pawl_format_safetensors,
+    &pawl_format_architecture,
+};
+
+enum { FORMATS = sizeof(formats) / sizeof(*formats) };
+
+static const char KNOWN[] = "pawl, safetensors, json (an architecture)";
+
+// ---- files
+
+struct pawl_files {
+    int count;
+    struct file {
+        int fd;
+        uint64_t size;
+        char *path;
+    } *file;
+};
+
+// Opens a file or directory for reading without hanging on a FIFO.
+static int open_path(const char *path, int *fd, struct stat *of)
+{
+    const int opened = pawl_io()->open(path, O_RDONLY | O_NONBLOCK, 0);
+
+    if (opened == -ENOENT || opened == -ENOTDIR)
+        return pawl_fail(PAWL_ENONE, "%s: there is nothing by that name", path);
+    if (opened < 0) return pawl_io_fail(opened, "open", path);
+    const int rc = pawl_io()->fstat(opened, of);
+    if (rc) {
+        pawl_io()->close(opened);
+        return pawl_io_fail(rc, "look at", path);
+    }
+    *fd = opened;
+    return 0;
+}
+
+int pawl_document_add_file(struct pawl_document *document, const char *path, int *file,
+                           uint64_t *size)
+{
+    struct pawl_files *files = document->files;
+    struct file added = { .fd = -1 };
+    struct stat of;
+
+    int rc = open_path(path, &added.fd, &of);
+    if (rc) return rc;
+    if (!S_ISREG(of.st_mode))
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: it is not a regular file", path);
+    if (!rc)
+        rc = pawl_realloc(&files->file, sizeof(added) * ((size_t)files->count + 1), "open files");
+    if (!rc) rc = pawl_strdup(&added.path, path);
+    if (rc) {
+        pawl_io()->close(added.fd);
+        return rc;
+    }
+    added.size = (uint64_t)of.st_size;
+    files->file[files->count] = added;
+    *file = files->count++;
+    if (size) *size = added.size;
+    return 0;
+}
+
+int pawl_document_read_at(const struct pawl_document *document, int file, uint64_t offset,
+                          void *out, size_t size)
+{
+    const struct file *from = &document->files->file[file];
+
+    if (offset > from->size || size > from->size - offset)
+        return pawl_fail(PAWL_ECORRUPT, "%s: it ends at byte %llu, but %zu bytes are expected at "
+                         "%llu: truncated", from->path, (unsigned long long)from->size, size,
+                         (unsigned long long)offset);
+    const int rc = pawl_io_read_all(from->fd, out, size, (off_t)offset);
+    if (rc == -ENODATA)
+        return pawl_fail(PAWL_ECORRUPT, "%s: it became shorter while it was read", from->path);
+    return rc ? pawl_io_fail(rc, "read", from->path) : 0;
+}
+
+static void free_files(struct pawl_files *files)
+{
+    if (!files) return;
+    for (int i = 0; i < files->count; i++) {
+        pawl_io()->close(files->file[i].fd);
+        pawl_free(files->file[i].path);
+    }
+    pawl_free(files->file);
+    pawl_free(files);
+}
+
+// ---- entries
+
+int pawl_tensor_shape(struct pawl_tensor *tensor, int rank, const int64_t *dim)
+{
+    int64_t count, bytes;
+
+    int rc = pawl_shape_count(&count, rank, dim);
+    if (rc) return rc;
+    if (__builtin_mul_overflow(count, (int64_t)pawl_dtype_bytes(tensor->dtype), &bytes))
+        return pawl_fail(PAWL_EINVAL, "a shape's size in bytes overflows 64 bits");
+    tensor->rank = rank;
+    for (int d = 0; d < PAWL_RANK_MAX; d++)
+        tensor->dim[d] = d < rank ? dim[d] : 1;
+    tensor->size_bytes = (size_t)bytes;
+    return 0;
+}
+
+int pawl_document_add_entry(struct pawl_entry **table, int *count, const struct pawl_tensor *tensor,
+                            int file, uint64_t offset)
+{
+    struct pawl_entry entry = { .tensor = *tensor };
+    int rc = 0;
+
+    if (*count >= PAWL_TENSORS_MAX)
+        return pawl_fail(PAWL_ECORRUPT, "more than %d tensors", PAWL_TENSORS_MAX);
+    if ((*count & (*count - 1)) == 0)  // room for twice as many, whenever a power of two is full
+        rc = pawl_realloc(table, sizeof(entry) * (*count ? 2 * (size_t)*count : 1), "tensors");
+    if (!rc && file >= 0) rc = pawl_alloc(&entry.pieces, sizeof(*entry.pieces), "a piece");
+    if (rc) return rc;
+    if (file >= 0) {
+        entry.piece_count = 1;
+        entry.pieces[0] = (struct pawl_piece){ file, offset, tensor->size_bytes, 0 };
+    }
+    (*table)[(*count)++] = entry;
+    return 0;
+}
+
+static void free_entries(struct pawl_entry *table, int count)
+{
+    for (int i = 0; i < count; i++)
+        pawl_free(table[i].pieces);
+    pawl_free(table);
+}
+
+const struct pawl_entry *pawl_document_find(const struct pawl_document *document, const char *name)
+{
+    for (int i = 0; i < document->weight_count; i++)
+        if (strcmp(document->weights[i].tensor.name, name) == 0) return &document->weights[i];
+    for (int i = 0; document->training && i < document->training->tensor_count; i++)
+        if (strcmp(document->training->tensors[i].tensor.name, name) == 0)
+            return &document->training->tensors[i];
+    return NULL;
+}
+
+int pawl_document_fetch_part(const struct pawl_document *document, const struct pawl_entry *entry,
+                             uint64_t start, size_t size, void *out)
+{
+    const size_t element = pawl_dtype_bytes(entry->tensor.dtype);
+    char *to = out;
+    int rc = 0;
+
+    if (start > entry->tensor.size_bytes || size > entry->tensor.size_bytes - start)
+        return pawl_fail(PAWL_EINVAL, "tensor '%s' has %zu bytes", entry->tensor.name,
+                         entry->tensor.size_bytes);
+    for (int i = 0; i < entry->piece_count && size && !rc; i++) {
+        const struct pawl_piece *piece = &entry->pieces[i];
+        const uint64_t first = (uint64_t)piece->start * element;
+        if (start < first || start - first >= piece->size_bytes) continue;
+
+        const uint64_t left = piece->size_bytes - (start - first);
+        const size_t now = left < size ? (size_t)left : size;
+        rc = pawl_document_read_at(document, piece->file, piece->offset_bytes + (start - first), to,
+                                   now);
+        to += now;
+        start += now;
+        size -= now;
+    }
+    if (!rc && size)
+        rc = pawl_fail(PAWL_ECORRUPT, "tensor '%s': its pieces lack %zu bytes", entry->tensor.name,
+                       size);
+    return rc;
+}
+
+int pawl_document_fetch(const struct pawl_document *document, const struct pawl_entry *entry,
+                        void *out)
+{
+    return pawl_document_fetch_part(document, entry, 0, entry->tensor.size_bytes, out);
+}
+
+int pawl_document_fetch_as(const struct pawl_document *document, const struct pawl_entry *entry,
+                           int64_t start, int64_t count, enum pawl_dtype dtype, void *out)
+{
+    const enum pawl_dtype from = entry->tensor.dtype;
+    const size_t from_bytes = pawl_dtype_bytes(from), to_bytes = pawl_dtype_bytes(dtype);
+    char chunk[CAST_CHUNK * 8];  // 8 bytes: the largest type that casts
+    int rc = 0;
+
+    if (from == dtype)
+        return pawl_document_fetch_part(document, entry, (uint64_t)start * from_bytes,
+                                        (size_t)count * from_bytes, out);
+    if (!pawl_dtype_casts(from) || !pawl_dtype_casts(dtype))
+        return pawl_fail(PAWL_EINVAL, "tensor '%s' is %s, which does not become %s",
+                         entry->tensor.name, pawl_dtype_name(from), pawl_dtype_name(dtype));
+    for (int64_t done = 0; done < count && !rc; done += CAST_CHUNK) {
+        const int64_t now = count - done < CAST_CHUNK ? count - done : CAST_CHUNK;
+        rc = pawl_document_fetch_part(document, entry, (uint64_t)(start + done) * from_bytes,
+                                      (size_t)now * from_bytes, chunk);
+        if (!rc) pawl_cast((char *)out + (size_t)done * to_bytes, dtype, chunk, from, now);
+    }
+    return rc;
+}
+
+// ---- documents
+
+int pawl_document_new(struct pawl_document **out)
+{
+    struct pawl_document *document = NULL;
+
+    int rc = pawl_alloc(&document, sizeof(*document), "a document");
+    if (rc) return rc;
+    rc = pawl_alloc(&document->files, sizeof(*document->files), "open files");
+    document->metadata = json_object();
+    document->warnings = json_array();
+    if (!rc && (!document->metadata || !document->warnings))
+        rc = pawl_fail(PAWL_ENOMEM, "no memory for a document");
+    if (rc)
+        pawl_document_free(document);
+    else
+        *out = document;
+    return rc;
+}
+
+void pawl_document_free(struct pawl_document *document)
+{
+    if (!document) return;
+    free_files(document->files);
+    free_entries(document->weights, document->weight_count);
+    if (document->training) {
+        free_entries(document->training->tensors, document->training->tensor_count);
+        json_decref(document->training->optimizer);
+        json_decref(document->training->rest);
+        pawl_free(document->training);
+    }
+    pawl_architecture_free(document->architecture);
+    pawl_free(document->architecture);
+    json_decref(document->metadata);
+    json_decref(document->warnings);
+    pawl_free(document);
+}
+
+void pawl_document_warn(struct pawl_document *document, const char *format, ...)
+{
+    char words[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(words, sizeof(words), format, arguments);
+    va_end(arguments);
+    json_array_append_new(document->warnings, json_string(words));
+}
+
+// ---- which format
+
+static bool ends_in(const char *path, const char *suffix, size_t length)
+{
+    const size_t size = strlen(path);
+
+    return size > length && strncasecmp(path + size - length, suffix, length) == 0;
+}
+
+static const struct pawl_format *by_suffix(const char *path)
+{
+    for (int i = 0; i < FORMATS; i++)
+        for (const char *s = formats[i]->suffixes; *s; s += strspn(s, " ")) {
+            const size_t length = strcspn(s, " ");
+            if (ends_in(path, s, length)) return formats[i];
+            s += length;
+        }
+    return NULL;
+}
+
+int pawl_format_find(const struct pawl_format **out, const char *name, const char *path)
+{
+    const char *names[FORMATS];
+    char hint[96];
+
+    if (!name) {
+        *out = by_suffix(path);
+        return *out ? 0 : pawl_fail(PAWL_EINVAL, "%s: no format is known by that suffix. try: --to "
+                                    "NAME, one of %s", path, KNOWN);
+    }
+    for (int i = 0; i < FORMATS; i++) {
+        names[i] = formats[i]->name;
+        if (strcmp(name, names[i])) continue;
+        *out = formats[i];
+        return 0;
+    }
+    return pawl_fail(PAWL_EINVAL, "format '%.40s' is unknown%s; this version has %s", name,
+                     pawl_suggest_text(hint, sizeof(hint), name, names, FORMATS), KNOWN);
+}
+
+// What people hand over instead of the model that they meant.
+static int explain(const char *path, const char *head, size_t size, bool directory)
+{
+    char start[64] = "";
+
+    if (directory)
+        return pawl_fail(PAWL_ENOTSUP, "%s: the directory holds no run, no snapshot and no model "
+                         "that this version reads; it reads %s", path, KNOWN);
+    if (!size) return pawl_fail(PAWL_ECORRUPT, "%s: the file is empty", path);
+    const size_t blanks = strspn(head, " \t\r\n");
+    snprintf(start, sizeof(start), "%s", head + blanks);
+    if (strncmp(start, "version https://git-lfs", 23) == 0)
+        return pawl_fail(PAWL_ECORRUPT, "%s: it is a Git LFS pointer, not the file itself. try: "
+                         "git lfs pull", path);
+    if (strncasecmp(start, "<!doctype html", 14) == 0 || strncasecmp(start, "<html", 5) == 0)
+        return pawl_fail(PAWL_ECORRUPT, "%s: it is an HTML web page, not a model. try: download it "
+                         "again, signed in", path);
+    return pawl_fail(PAWL_ENOTSUP, "%s: it is in no format that this version reads; it reads %s",
+                     path, KNOWN);
+}
+
+static int look(const char *path, char head[HEAD_BYTES + 1], size_t *size, bool *directory)
+{
+    struct stat of;
+    int fd = -1;
+
+    int rc = open_path(path, &fd, &of);
+    if (rc) return rc;
+    *directory = S_ISDIR(of.st_mode);
+    *size = 0;
+    if (!S_ISDIR(of.st_mode) && !S_ISREG(of.st_mode))
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: it is neither a regular file nor a directory", path);
+    if (!rc && !*directory) {
+        *size = of.st_size < HEAD_BYTES ? (size_t)of.st_size : HEAD_BYTES;
+        const int error = pawl_io_read_all(fd, head, *size, 0);
+        if (error) rc = pawl_io_fail(error, "read", path);
+    }
+    head[*size] = 0;
+    pawl_io()->close(fd);
+    return rc;
+}
+
+static int choose(const struct pawl_format **out, const char *path)
+{
+    char head[HEAD_BYTES + 1];
+    bool directory;
+    size_t size;
+
+    const int rc = look(path, head, &size, &directory);
+    if (rc) return rc;
+    for (int i = 0; i < FORMATS; i++)
+        if (formats[i]->detect(path, (unsigned char *)head, size, directory)) {
+            *out = formats[i];
+            return 0;
+        }
+    const int why = explain(path, head, size, directory);
+    // A name is no proof of a format, but it tells which reader's complaint will help.
+    *out = why == PAWL_ENOTSUP && !directory ? by_suffix(path) : NULL;
+    return *out ? 0 : why;
+}
+
+int pawl_document_read(struct pawl_document **out, const char *path)
+{
+    struct pawl_document *document = NULL;
+    const struct pawl_format *format = NULL;
+
+    if (strlen(path) >= sizeof(document->path))
+        return pawl_fail(PAWL_EINVAL, "the path is longer than %zu bytes",
+                         sizeof(document->path) - 1);
+    int rc = choose(&format, path);
+    if (!rc) rc = pawl_document_new(&document);
+    if (rc) return rc;
+    snprintf(document->path, sizeof(document->path), "%s", path);
+    snprintf(document->format, sizeof(document->format), "%s", format->name);
+    rc = format->read(document, path);
+    if (rc)
+        pawl_document_free(document);
+    else
+        *out = document;
+    return rc;
+}
+
+// ---- writing
+
+// Moves what was written under a temporary name to its own.
+static int appear(const char *temporary, const char *path, bool force)
+{
+    const int rc = force ? pawl_io()->rename(temporary, path)
+                         : pawl_io()->rename_noreplace(temporary, path);
+    char directory[4096];
+
+    if (rc == -EEXIST || rc == -ENOTEMPTY)
+        return pawl_fail(PAWL_EBUSY, "%s: something is there already%s", path,
+                         force ? ", and a directory is not replaced" : ". try: --force");
+    if (rc) return pawl_io_fail(rc, "create", path);
+    const char *slash = strrchr(path, '/');
+    snprintf(directory, sizeof(directory), "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    const int synced = pawl_io_sync_dir(directory);
+    return synced ? pawl_io_fail(synced, "fsync", directory) : 0;
+}
+
+int pawl_document_write(const struct pawl_document *document, const char *path,
+                        const struct pawl_write_options *options)
+{
+    static const struct pawl_write_options defaults;
+    const struct pawl_format *format = NULL;
+    char temporary[4096];
+    struct stat of;
+    uint64_t salt = 0;
+
+    if (!options) options = &defaults;
+    int rc = pawl_format_find(&format, options->format, path);
+    if (rc) return rc;
+    if (!format->write)
+        return pawl_fail(PAWL_ENOTSUP, "this version only reads %s", format->name);
+    if (!options->force && pawl_io()->lstat(path, &of) == 0)
+        return pawl_fail(PAWL_EBUSY, "%s: something is there already. try: --force", path);
+    rc = pawl_io()->random(&salt, sizeof(salt));
+    if (rc) return pawl_io_fail(rc, "draw a random name for", path);
+    if (snprintf(temporary, sizeof(temporary), "%s.tmp-%016llx", path, (unsigned long long)salt)
+        >= (int)sizeof(temporary))
+        return pawl_fail(PAWL_EINVAL, "the path is longer than %zu bytes", sizeof(temporary) - 22);
+    rc = format->write(document, temporary, options);
+    if (!rc) rc = appear(temporary, path, options->force);
+    if (rc) pawl_io()->unlink(temporary);
+    return rc;
+}

@@ -1,0 +1,71 @@
+// architecture.c - the format `json`: an architecture in pawl's own schema, and nothing else.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "checkpoint/formats/formats.h"
+#include "kernels/io.h"
+#include "kernels/memory.h"
+
+enum { BYTES_MAX = 16 << 20 };
+
+static bool detect(const char *path, const unsigned char *head, size_t head_bytes, bool directory)
+{
+    const char *text = (const char *)head;
+
+    (void)path;
+    // Text that begins as an object: a safetensors file has been recognised before.
+    return !directory && head_bytes && text[strspn(text, " \t\r\n")] == '{'
+           && strlen(text) == head_bytes;
+}
+
+static int read_json(struct pawl_document *document, const char *path)
+{
+    struct pawl_architecture made = { 0 };
+    char *bytes = NULL;
+    size_t size = 0;
+
+    const int error = pawl_io_read_file(path, &bytes, &size, BYTES_MAX);
+    if (error == -EFBIG)
+        return pawl_fail(PAWL_ECORRUPT, "%s: an architecture has at most %d bytes", path,
+                         BYTES_MAX);
+    if (error) return pawl_io_fail(error, "read", path);
+    int rc = strlen(bytes) == size
+                 ? pawl_architecture_from_json(&made, bytes)
+                 : pawl_fail(PAWL_ECORRUPT, "byte %zu is a NUL, not JSON", strlen(bytes));
+    if (rc == PAWL_ECORRUPT) rc = pawl_fail(PAWL_ECORRUPT, "%s: %s", path, pawl_error());
+    if (!rc) rc = pawl_alloc(&document->architecture, sizeof(made), "an architecture");
+    if (rc)
+        pawl_architecture_free(&made);
+    else
+        *document->architecture = made;
+    snprintf(document->format_version, sizeof(document->format_version), "1");
+    pawl_free(bytes);
+    return rc;
+}
+
+static int write_json(const struct pawl_document *document, const char *path,
+                      const struct pawl_write_options *options)
+{
+    char *json = NULL;
+
+    (void)options;
+    if (!document->architecture)
+        return pawl_fail(PAWL_ECORRUPT, "%s holds no architecture to write", document->path);
+    const int rc = pawl_architecture_to_json(&json, document->architecture);
+    if (rc) return rc;
+    const int error = pawl_io_write_file(path, json, strlen(json), false);
+    pawl_free(json);
+    return error ? pawl_io_fail(error, "write", path) : 0;
+}
+
+const struct pawl_format pawl_format_architecture = {
+    .name = "json",
+    .suffixes = ".json",
+    .parts = PAWL_PART_ARCHITECTURE,
+    .detect = detect,
+    .read = read_json,
+    .write = write_json,
+};

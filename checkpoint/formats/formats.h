@@ -1,0 +1,12 @@
+// formats.h - the rows of the table of formats (document.c). One file here defines each.
+
+#ifndef PAWL_FORMATS_H
+#define PAWL_FORMATS_H
+
+#include "checkpoint/document.h"
+
+extern const struct pawl_format pawl_format_pawl;         // a run directory, or one snapshot
+extern const struct pawl_format pawl_format_safetensors;  // weights
+extern const struct pawl_format pawl_format_architecture; // pawl's own JSON
+
+#endif

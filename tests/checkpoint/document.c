@@ -1,0 +1,164 @@
+// document.c - which format a path is of, architectures as files, pieces in several files.
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "checkpoint/document.h"
+#include "kernels/memory.h"
+#include "tests/checkpoint/document_support.h"
+
+static struct pawl_document *document;
+
+static void expect(int rc, int wanted, const char *words)
+{
+    cr_assert_eq(rc, wanted, "%d, not %d: %s", rc, wanted, pawl_error());
+    cr_assert(strstr(pawl_error(), words), "'%s' lacks '%s'", pawl_error(), words);
+    cr_assert_null(document);
+}
+
+static int read_text(const char *name, const char *text)
+{
+    write_bytes(scratch(name), text, strlen(text));
+    return pawl_document_read(&document, scratch(name));
+}
+
+Test(document, says_what_a_path_is_not)
+{
+    expect(pawl_document_read(&document, scratch("missing")), PAWL_ENONE, "nothing by that name");
+    expect(pawl_document_read(&document, scratch("missing/below")), PAWL_ENONE, "nothing");
+    expect(read_text("empty", ""), PAWL_ECORRUPT, "empty");
+    expect(read_text("text", "hello there"), PAWL_ENOTSUP, "safetensors");
+    expect(read_text("page", "\n<HTML>"), PAWL_ECORRUPT, "web page");
+    expect(read_text("lfs", "version https://git-lfs.github.com/spec/v1\n"), PAWL_ECORRUPT, "LFS");
+    expect(read_text("other.json", "{\"model_type\": \"bert\"}"), PAWL_ECORRUPT, "schema");
+    expect(read_text("text.json", "hello"), PAWL_ECORRUPT, "not JSON");
+    cr_assert_eq(mkfifo(scratch("fifo"), 0600), 0);
+    expect(pawl_document_read(&document, scratch("fifo")), PAWL_ECORRUPT, "regular");
+    expect(pawl_document_read(&document, "/dev/null"), PAWL_ECORRUPT, "regular");
+    cr_assert_eq(mkdir(scratch("directory"), 0700), 0);
+    expect(pawl_document_read(&document, scratch("directory")), PAWL_ENOTSUP, "no run");
+}
+
+Test(document, the_bytes_decide_not_the_name)
+{
+    write_safetensors_file(scratch("a.json"), "{}", 0);
+    cr_assert_eq(pawl_document_read(&document, scratch("a.json")), 0, "%s", pawl_error());
+    cr_assert_str_eq(document->format, "safetensors");
+    pawl_document_free(document);
+}
+
+Test(document, an_architecture_is_a_file)
+{
+    struct pawl_architecture mlp = { 0 };
+    struct pawl_document *made;
+
+    cr_assert_eq(pawl_document_new(&made), 0);
+    cr_assert_eq(pawl_document_write(made, scratch("m.json"), NULL), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "no architecture"), "%s", pawl_error());
+    cr_assert_eq(pawl_architecture_preset(&mlp, "mlp:4-3-2"), 0);
+    cr_assert_eq(pawl_alloc(&made->architecture, sizeof(mlp), "test"), 0);
+    *made->architecture = mlp;
+    cr_assert_eq(pawl_document_write(made, scratch("m.json"), NULL), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_document_read(&document, scratch("m.json")), 0, "%s", pawl_error());
+    cr_assert_str_eq(document->format, "json");
+    cr_assert_eq(pawl_architecture_match(document->architecture, "a", &mlp, "b"), 0);
+    cr_assert_eq(document->weight_count, 0);
+    cr_assert_null(document->training);
+    pawl_document_free(document);
+    pawl_document_free(made);
+}
+
+Test(document, formats_are_found_by_name_or_suffix)
+{
+    const struct pawl_format *format;
+
+    cr_assert_eq(pawl_format_find(&format, NULL, "x/y.SafeTensors"), 0);
+    cr_assert_str_eq(format->name, "safetensors");
+    cr_assert_eq(pawl_format_find(&format, "json", "x.safetensors"), 0);
+    cr_assert_str_eq(format->name, "json");
+    cr_assert_eq(pawl_format_find(&format, "safetensor", "x"), PAWL_EINVAL);
+    cr_assert(strstr(pawl_error(), "did you mean 'safetensors'"), "%s", pawl_error());
+    cr_assert_eq(pawl_format_find(&format, NULL, ".safetensors"), PAWL_EINVAL);
+    cr_assert_eq(pawl_format_find(&format, NULL, "x.bin"), PAWL_EINVAL);
+    cr_assert(strstr(pawl_error(), "--to"), "%s", pawl_error());
+}
+
+Test(document, pieces_are_joined_across_files)
+{
+    struct pawl_tensor tensor = { .name = "w", .dtype = PAWL_U16 };
+    struct pawl_piece piece[3] = { { 0, 2, 4, 0 }, { 1, 0, 6, 2 }, { 0, 8, 2, 5 } };
+    struct pawl_entry *entry;
+    unsigned char all[12], part[12];
+    int file;
+
+    write_bytes(scratch("one"), "..abcd..kl", 10);
+    write_bytes(scratch("two"), "efghij", 6);
+    cr_assert_eq(pawl_document_new(&document), 0);
+    cr_assert_eq(pawl_document_add_file(document, scratch("one"), &file, NULL), 0);
+    cr_assert_eq(pawl_document_add_file(document, scratch("two"), &file, NULL), 0);
+    cr_assert_eq(file, 1);
+    cr_assert_eq(pawl_tensor_shape(&tensor, 2, (int64_t[]){ 2, 3 }), 0);
+    cr_assert_eq(pawl_document_add_entry(&document->weights, &document->weight_count, &tensor, -1,
+                                         0), 0);
+    entry = &document->weights[0];
+    cr_assert_eq(pawl_alloc(&entry->pieces, sizeof(piece), "test"), 0);
+    memcpy(entry->pieces, piece, sizeof(piece));
+    entry->piece_count = 3;
+    cr_assert_eq(pawl_document_fetch(document, entry, all), 0, "%s", pawl_error());
+    cr_assert_arr_eq(all, "abcdefghijkl", 12);
+    for (size_t start = 0; start <= 12; start++)
+        for (size_t size = 0; start + size <= 12; size++) {
+            cr_assert_eq(pawl_document_fetch_part(document, entry, start, size, part), 0);
+            cr_assert_arr_eq(part, all + start, size);
+        }
+    entry->piece_count = 2;
+    cr_assert_eq(pawl_document_fetch(document, entry, all), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "lack 2 bytes"), "%s", pawl_error());
+    entry->pieces[1].offset_bytes = 1;
+    cr_assert_eq(pawl_document_fetch(document, entry, all), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "truncated"), "%s", pawl_error());
+    pawl_document_free(document);
+}
+
+// The n-th request for memory fails: always an answer, and nothing is lost (the sanitizer looks).
+static int64_t left;
+
+static void *starve(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    if (bytes && left-- <= 0) return NULL;
+    if (bytes) return realloc(memory, bytes);
+    free(memory);
+    return NULL;
+}
+
+Test(document, no_memory_is_answered)
+{
+    const struct pawl_memory hook = { starve, NULL };
+    int rc = PAWL_ENOMEM, tries = 0;
+
+    write_safetensors_file(scratch("a.safetensors"), "{\"__metadata__\":{\"k\":\"v\"},"
+                           "\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
+                           "\"b\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[2,4]}}", 4);
+    pawl_memory_set(&hook);
+    for (; rc; tries++) {
+        left = tries;
+        rc = pawl_document_read(&document, scratch("a.safetensors"));
+        cr_assert(rc == 0 || rc == PAWL_ENOMEM, "%d: %s", rc, pawl_error());
+    }
+    cr_assert_gt(tries, 8);
+    rc = PAWL_ENOMEM;
+    for (tries = 0; rc; tries++) {
+        left = tries;
+        rc = pawl_document_write(document, scratch("b.safetensors"), NULL);
+        cr_assert(rc == 0 || rc == PAWL_ENOMEM, "%d: %s", rc, pawl_error());
+        cr_assert_eq(scratch_count(), rc ? 1 : 2);
+    }
+    cr_assert_gt(tries, 4);
+    left = 1000;
+    pawl_document_free(document);
+    pawl_memory_set(NULL);
+}
