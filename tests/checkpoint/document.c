@@ -155,7 +155,7 @@ Test(document, no_memory_is_answered)
         left = tries;
         rc = pawl_document_write(document, scratch("b.safetensors"), NULL);
         cr_assert(rc == 0 || rc == PAWL_ENOMEM, "%d: %s", rc, pawl_error());
-        cr_assert_eq(scratch_count(), rc ? 1 : 2);
+        cr_assert_eq(scratch_entries(), rc ? 1 : 2);
     }
     cr_assert_gt(tries, 4);
     left = 1000;

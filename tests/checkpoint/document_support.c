@@ -38,7 +38,7 @@ const char *scratch(const char *name)
     return path;
 }
 
-int scratch_count(void)
+int scratch_entries(void)
 {
     DIR *listing = opendir(directory);
     int count = -2;

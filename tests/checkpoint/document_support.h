@@ -19,6 +19,6 @@ void write_safetensors_file(const char *path, const char *header, size_t data_by
 int same_files(const char *a, const char *b);
 int exists(const char *path);
 // How many names lie in the scratch directory.
-int scratch_count(void);
+int scratch_entries(void);
 
 #endif

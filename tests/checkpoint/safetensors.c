@@ -261,12 +261,12 @@ Test(safetensors, writing_never_replaces_unasked_nor_leaves_a_piece)
     cr_assert_eq(pawl_document_write(document, out, NULL), PAWL_EBUSY);
     cr_assert(strstr(pawl_error(), "--force"), "%s", pawl_error());
     cr_assert_eq(pawl_document_write(document, out, &force), 0, "%s", pawl_error());
-    cr_assert_eq(scratch_count(), 2);
+    cr_assert_eq(scratch_entries(), 2);
 
     // The source loses its bytes: the copy fails in the middle, and the old file stays.
     cr_assert_eq(truncate(scratch("a.safetensors"), 20), 0);
     cr_assert_eq(pawl_document_write(document, out, &force), PAWL_ECORRUPT);
-    cr_assert_eq(scratch_count(), 2);
+    cr_assert_eq(scratch_entries(), 2);
     read_back(out);
     cr_assert_eq(document->weight_count, 1);
     pawl_document_free(document);
