@@ -10,7 +10,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, LIST_TRIES = 8 };
 
 // ---- what was passed over
 
@@ -234,7 +234,8 @@ static bool is_its_own(int rc, bool fits)
     return fits && (rc == PAWL_ECORRUPT || rc == PAWL_EIO || rc == PAWL_ENOTSUP);
 }
 
-static int nothing_whole(const struct pawl_saver *saver, const struct pawl_run *run, bool unreadable)
+static int nothing_whole(const struct pawl_saver *saver, const struct pawl_run *run,
+                         bool unreadable)
 {
     if (!run->commit_traced)
         return pawl_fail(PAWL_ENONE, "%s holds no snapshot (%d never committed)", saver->where,
@@ -244,17 +245,18 @@ static int nothing_whole(const struct pawl_saver *saver, const struct pawl_run *
                      saver->skip_count ? saver->skips[0].why : "");
 }
 
+// *vanished: a snapshot was removed while we looked, by the process that trains; list again.
 static int load_newest(struct pawl_saver *saver, struct pawl_stream *stream,
-                       const struct pawl_run *run, struct pawl_progress *progress)
+                       const struct pawl_run *run, struct pawl_progress *progress, bool *vanished)
 {
-    bool unreadable = false;
+    bool unreadable = false, fits;
 
     for (int i = 0; i < run->count; i++) {
         const struct pawl_snapshot *snapshot = &run->snapshots[i];
-        bool fits;
         if (snapshot->state == PAWL_UNCOMMITTED) continue;
         int rc = read_snapshot(saver, stream, snapshot->path, progress, &fits);
-        if (!rc || !is_its_own(rc, fits)) return rc;
+        *vanished = rc && pawl_recover_gone(snapshot->path);
+        if (*vanished || !rc || !is_its_own(rc, fits)) return rc;
         unreadable |= rc == PAWL_EIO;
         rc = pass_over(saver, snapshot, pawl_error());
         if (rc) return rc;
@@ -282,18 +284,25 @@ static int load_step(struct pawl_saver *saver, struct pawl_stream *stream,
 static int load(struct pawl_saver *saver, struct pawl_stream *stream, const uint64_t *step,
                 struct pawl_progress *progress)
 {
-    struct pawl_run run = { 0 };
+    bool vanished = true;
 
     int rc = pawl_saver_ready(saver);
     if (rc) return rc;
     pawl_take_finish(saver);
     pawl_saver_await(saver);
-    pawl_load_forget(saver);
-    rc = pawl_run_list(&run, saver->where);
-    if (rc) return rc;
-    rc = step ? load_step(saver, stream, &run, *step, progress)
-              : load_newest(saver, stream, &run, progress);
-    pawl_run_free(&run);
+    for (int i = 0; vanished && i < LIST_TRIES; i++) {
+        struct pawl_run run = { 0 };
+        vanished = false;
+        pawl_load_forget(saver);
+        rc = pawl_run_list(&run, saver->where);
+        if (rc) return rc;
+        rc = step ? load_step(saver, stream, &run, *step, progress)
+                  : load_newest(saver, stream, &run, progress, &vanished);
+        pawl_run_free(&run);
+    }
+    if (vanished)
+        return pawl_fail(PAWL_EIO, "%s: snapshots vanish faster than they can be read",
+                         saver->where);
     return rc;
 }
 

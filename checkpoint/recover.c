@@ -96,30 +96,48 @@ static int check_files(const struct pawl_manifest *manifest, const char *directo
     return 0;
 }
 
-int pawl_recover_manifest(struct pawl_manifest *out, const char *directory)
+bool pawl_recover_gone(const char *directory)
 {
-    char path[PAWL_PATH_MAX], name[PAWL_ATTEMPT_NAME_BYTES + 1], *bytes = NULL;
-    struct pawl_manifest manifest;
-    size_t size = 0;
+    char path[PAWL_PATH_MAX];
+    struct stat of;
+
+    return !pawl_path_join(path, directory, "MANIFEST")
+           && pawl_io()->lstat(path, &of) == -ENOENT;
+}
+
+static int check_identity(const struct pawl_manifest *manifest, const char *directory)
+{
+    char name[PAWL_ATTEMPT_NAME_BYTES + 1];
     uint64_t step;
     uint32_t lease;
+
+    base_name(name, directory);
+    if (!pawl_attempt_parse(name, &step, &lease)) return 0;  // somebody's copy under another name
+    if (step == manifest->attempt.step && lease == manifest->attempt.lease) return 0;
+    return pawl_fail(PAWL_ECORRUPT, "%s/MANIFEST belongs to step %llu, epoch %lu", directory,
+                     (unsigned long long)manifest->attempt.step,
+                     (unsigned long)manifest->attempt.lease);
+}
+
+int pawl_recover_manifest(struct pawl_manifest *out, const char *directory)
+{
+    char path[PAWL_PATH_MAX], *bytes = NULL;
+    struct pawl_manifest manifest;
+    size_t size = 0;
 
     int rc = pawl_path_join(path, directory, "MANIFEST");
     if (rc) return rc;
     rc = read_patiently(path, &bytes, &size, PAWL_MANIFEST_BYTES_MAX);
-    if (rc == -ENOENT)
-        return pawl_fail(PAWL_ENONE, "%s was never committed", directory);
+    if (rc == -ENOENT) return pawl_fail(PAWL_ENONE, "%s was never committed", directory);
     if (rc) return judge(rc, path);
     rc = pawl_manifest_read(&manifest, bytes, size, path);
     pawl_free(bytes);
     if (rc) return rc;
-    base_name(name, directory);
-    if (pawl_attempt_parse(name, &step, &lease)
-        && (step != manifest.attempt.step || lease != manifest.attempt.lease))
-        rc = pawl_fail(PAWL_ECORRUPT, "%s belongs to step %llu, epoch %lu", path,
-                       (unsigned long long)manifest.attempt.step,
-                       (unsigned long)manifest.attempt.lease);
+    rc = check_identity(&manifest, directory);
     if (!rc) rc = check_files(&manifest, directory);
+    // Retention takes MANIFEST first: files that are missing after it are no damage.
+    if (rc == PAWL_ECORRUPT && pawl_recover_gone(directory))
+        rc = pawl_fail(PAWL_ENONE, "%s was removed", directory);
     if (rc) {
         pawl_manifest_free(&manifest);
         return rc;
@@ -159,13 +177,15 @@ static int shard_size(const struct pawl_manifest *manifest, const char *name, ui
 static bool piece_fits(const json_t *piece, const struct pawl_manifest *manifest)
 {
     const char *file = json_string_value(json_object_get(piece, "file"));
-    const json_t *offset = json_object_get(piece, "offset"), *bytes = json_object_get(piece, "bytes");
+    const json_t *offset = json_object_get(piece, "offset");
+    const json_t *bytes = json_object_get(piece, "bytes");
     uint64_t size = 0;
 
     if (!file || shard_size(manifest, file, &size)) return false;
     if (!json_is_integer(offset) || !json_is_integer(bytes)) return false;
     const json_int_t start = json_integer_value(offset), length = json_integer_value(bytes);
-    return start >= 0 && length >= 0 && (uint64_t)start <= size && (uint64_t)length <= size - (uint64_t)start;
+    return start >= 0 && length >= 0 && (uint64_t)start <= size
+           && (uint64_t)length <= size - (uint64_t)start;
 }
 
 static int check_pieces(const json_t *root, const struct pawl_manifest *manifest, const char *path)
@@ -185,7 +205,8 @@ static int check_pieces(const json_t *root, const struct pawl_manifest *manifest
     return 0;
 }
 
-int pawl_recover_document(json_t **out, const char *directory, const struct pawl_manifest *manifest)
+int pawl_recover_document(json_t **out, const char *directory,
+                          const struct pawl_manifest *manifest)
 {
     const struct pawl_manifest_file *file = &manifest->files[0];
     char path[PAWL_PATH_MAX], *bytes = NULL;
@@ -248,7 +269,8 @@ static void compare(struct tally *tally, const json_t *tensor, const struct pawl
         return;
     }
     snprintf(words, sizeof(words), "tensor %s is %s %s there and %s %s here", mine->name,
-             dtype ? dtype : "?", rank < 0 ? "?" : pawl_shape_text(theirs, sizeof(theirs), rank, dim),
+             dtype ? dtype : "?",
+             rank < 0 ? "?" : pawl_shape_text(theirs, sizeof(theirs), rank, dim),
              pawl_dtype_name(mine->dtype),
              pawl_shape_text(ours, sizeof(ours), mine->rank, mine->dim));
     note(tally, words);

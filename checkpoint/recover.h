@@ -18,12 +18,16 @@
 // which says nothing about the snapshot.
 int pawl_recover_manifest(struct pawl_manifest *out, const char *directory);
 
+// Whether the directory has no MANIFEST any more, for certain.
+bool pawl_recover_gone(const char *directory);
+
 // Makes sure that what was read is on storage and not only in the page cache: a process may have
 // died between the rename of MANIFEST and its fsync.
 int pawl_recover_settle(const char *where, const char *directory);
 
 // document.json against its checksum, parsed; every piece within its file.
-int pawl_recover_document(json_t **out, const char *directory, const struct pawl_manifest *manifest);
+int pawl_recover_document(json_t **out, const char *directory,
+                          const struct pawl_manifest *manifest);
 
 // Whether the document's tensors are exactly the layout's: names, element types and shapes.
 // PAWL_ECORRUPT names the first that differs, and how many fit, are missing, are not expected.

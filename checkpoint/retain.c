@@ -3,6 +3,7 @@
 #include "checkpoint/retain.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kernels/io.h"
@@ -91,6 +92,16 @@ static int sweep(const char *where, const struct pawl_run *run, const struct paw
     return first;
 }
 
+// What a process that died between the two halves of writing LATEST left behind.
+static int remove_hint(void *context, const char *name)
+{
+    char path[PAWL_PATH_MAX];
+
+    if (strncmp(name, "LATEST.tmp-", 11)) return 0;
+    if (!pawl_path_join(path, context, name)) (void)pawl_io()->unlink(path);
+    return 0;
+}
+
 int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pawl_lease *lease)
 {
     struct pawl_run run;
@@ -103,6 +114,11 @@ int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pa
     pawl_keep_mark(keep, &run, marks);
     spare_own(&run, lease, marks);
     rc = sweep(where, &run, lease, marks);
+    if (!rc) {
+        char directory[PAWL_PATH_MAX];
+        snprintf(directory, sizeof(directory), "%s", where);
+        (void)pawl_io()->list(directory, remove_hint, directory);
+    }
 out:
     pawl_free(marks);
     pawl_run_free(&run);

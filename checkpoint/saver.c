@@ -25,8 +25,8 @@ static int parse_mode(enum pawl_saver_mode *out, const char *mode)
             *out = (enum pawl_saver_mode)i;
             return 0;
         }
-    return mode ? pawl_fail(PAWL_EINVAL, "save mode '%.32s' is unknown; known: async sync off", mode)
-                : 0;
+    if (!mode) return 0;
+    return pawl_fail(PAWL_EINVAL, "save mode '%.32s' is unknown; known: async sync off", mode);
 }
 
 // The run's directory, made when missing; its parent then knows of it for good.
@@ -158,7 +158,8 @@ static int start_thread(struct pawl_saver *saver)
     const int error = pthread_create(&saver->thread, NULL, pawl_persist_thread, saver);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (error)
-        return pawl_fail(PAWL_ENOMEM, "cannot start the saver's thread: %s", strerrordesc_np(error));
+        return pawl_fail(PAWL_ENOMEM, "cannot start the saver's thread: %s",
+                         strerrordesc_np(error));
     saver->thread_runs = true;
     return 0;
 }

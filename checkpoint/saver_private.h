@@ -1,5 +1,5 @@
-// saver_private.h - what the files of the saver share: saver.c (life), take.c (the trainer's side of
-// a save), persist.c (the saver's thread) and load.c.
+// saver_private.h - what the files of the saver share: saver.c (life), take.c (the trainer's side
+// of a save), persist.c (the saver's thread) and load.c.
 //
 // One snapshot is on its way at a time. Who owns the request and the ring:
 //

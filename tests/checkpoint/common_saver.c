@@ -73,8 +73,8 @@ void state_open(struct state *state, enum state_kind kind)
     must(pawl_stream_open(&state->stream, state->device), "stream");
     if (kind == STATE_MIXED) put_mixed(state);
     for (int i = 0; kind == STATE_EVEN && i < 12; i++) {
-        snprintf(name, sizeof(name), "%s%d", i < 4 ? "w" : i < 8 ? "optimizer.m.w" : "optimizer.v.w",
-                 i % 4);
+        static const char *const slabs[] = { "w", "optimizer.m.w", "optimizer.v.w" };
+        snprintf(name, sizeof(name), "%s%d", slabs[i / 4], i % 4);
         put(state, name, PAWL_F32, 2, (int64_t[]){ 16 * (i % 4 + 1), 256 });
     }
     for (int i = 0; kind == STATE_MANY && i < 4000; i++) {
@@ -142,12 +142,18 @@ size_t state_wrong(const struct state *state, uint64_t step)
 
 // ---- scratch directories
 
-void scratch_make(char path[4096])
+void scratch_make_on_disk(char path[4096])
 {
     const char *base = getenv("TMPDIR");
 
     snprintf(path, 4096, "%s/pawl-test-XXXXXX", base && *base ? base : "/tmp");
     must_be(mkdtemp(path) != NULL, path);
+}
+
+void scratch_make(char path[4096])
+{
+    strcpy(path, "/dev/shm/pawl-test-XXXXXX");
+    if (!mkdtemp(path)) scratch_make_on_disk(path);
 }
 
 void scratch_remove(const char *path)

@@ -33,7 +33,10 @@ void state_clear(struct state *state);
 size_t state_wrong(const struct state *state, uint64_t step);
 
 // A new empty directory; removed with what is in it by scratch_remove.
+// In memory where there is /dev/shm, because most tests make hundreds of durable snapshots; a few
+// ask for a disk, where O_DIRECT and fsync are real.
 void scratch_make(char path[4096]);
+void scratch_make_on_disk(char path[4096]);
 void scratch_remove(const char *path);
 // The directory of a run's snapshot of that step (the newest epoch); false: none.
 bool scratch_find(const char *run, uint64_t step, char path[4096]);
