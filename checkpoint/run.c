@@ -212,7 +212,9 @@ int pawl_run_list(struct pawl_run *out, const char *where)
         if (rc) goto out;
         if (run->snapshots[i].state != PAWL_UNCOMMITTED) run->commit_traced = true;
     }
-    qsort(run->snapshots, (size_t)run->count, sizeof(*run->snapshots), newest_first);
+    // qsort may not be given NULL, not even for no elements.
+    if (run->count > 0)
+        qsort(run->snapshots, (size_t)run->count, sizeof(*run->snapshots), newest_first);
     *out = *run;
     return 0;
 out:
