@@ -10,19 +10,19 @@
 #include <unistd.h>
 
 enum {
-    EXIT_AGAIN = 75,                 // saved, run me again
-    SAME_SIGNAL_NS = 1000000000,     // a launcher and its shell often both pass a signal on
+    EXIT_AGAIN = 75,              // saved, run me again
+    SAME_SIGNAL_NS = 1000000000,  // a launcher and its shell often both pass a signal on
     SIGNALS_MAX = 65,
 };
 static const uint64_t none_durable = UINT64_MAX;
 
 // Written by handlers on any thread, read by pawl_signals_pending (pending) and by other handlers.
 static _Atomic int pending;
-static _Atomic int stop_count;                      // of TERM and INT that counted
-static _Atomic int64_t counted_ns[SIGNALS_MAX];     // when each last counted; 0: never
+static _Atomic int stop_count;                   // of TERM and INT that counted
+static _Atomic int64_t counted_ns[SIGNALS_MAX];  // when each last counted; 0: never
 // Written by pawl_signals_durable, read by handlers.
 static _Atomic uint64_t durable = UINT64_MAX;
-static bool on_terminal;                            // set before the handlers
+static bool on_terminal;  // set before the handlers
 
 static const struct {
     int number;
@@ -59,7 +59,8 @@ static _Noreturn void end_now(int number)
     char line[160], *to = line;
 
     // A progress line may stand there unfinished.
-    if (on_terminal) to = append(to, "\r\n");
+    if (on_terminal)
+        to = append(to, "\r\n");
     to = append(to, "pawl: second ");
     to = append(to, pawl_signal_name(number));
     if (step == none_durable) {
@@ -70,7 +71,8 @@ static _Noreturn void end_now(int number)
         to = append(to, " is durable. try: the same command, to go on from it\n");
     }
     // Nobody is left to tell when this fails.
-    if (write(STDERR_FILENO, line, (size_t)(to - line)) < 0) _exit(EXIT_AGAIN);
+    if (write(STDERR_FILENO, line, (size_t)(to - line)) < 0)
+        _exit(EXIT_AGAIN);
     _exit(EXIT_AGAIN);
 }
 
@@ -84,9 +86,11 @@ static void handle(int number)
     const int64_t now_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     int64_t before_ns = atomic_load(&counted_ns[number]);
 
-    if (before_ns && now_ns - before_ns < SAME_SIGNAL_NS) return;
+    if (before_ns && now_ns - before_ns < SAME_SIGNAL_NS)
+        return;
     // Two threads may run this for the same signal: one of them counts.
-    if (!atomic_compare_exchange_strong(&counted_ns[number], &before_ns, now_ns)) return;
+    if (!atomic_compare_exchange_strong(&counted_ns[number], &before_ns, now_ns))
+        return;
     atomic_compare_exchange_strong(&pending, &none, number);
     if ((number == SIGTERM || number == SIGINT) && atomic_fetch_add(&stop_count, 1) > 0)
         end_now(number);
@@ -118,7 +122,8 @@ int pawl_signals_pending(void)
 const char *pawl_signal_name(int number)
 {
     for (int i = 0; i < SIGNALS; i++)
-        if (signals[i].number == number) return signals[i].name;
+        if (signals[i].number == number)
+            return signals[i].name;
     return "signal";
 }
 

@@ -39,12 +39,15 @@ static char *unquote(char *text)
     char *to = text, *from = text + 1;
 
     for (; *from && *from != '"'; from++) {
-        if (*from == '\\' && from[1]) from++;
+        if (*from == '\\' && from[1])
+            from++;
         *to++ = (char)(*from == 'n' && from[-1] == '\\' ? '\n' : *from);
     }
-    if (*from != '"') return NULL;
+    if (*from != '"')
+        return NULL;
     from = skip_blanks(from + 1);
-    if (*from && *from != '#') return NULL;
+    if (*from && *from != '#')
+        return NULL;
     *to = '\0';
     return text;
 }
@@ -69,7 +72,8 @@ static int read_config_line(struct pawl_options *o, char *line, const char *plac
     char where[300];
 
     cut_blanks(name);
-    if (!name[0] || name[0] == '#') return 0;
+    if (!name[0] || name[0] == '#')
+        return 0;
     if (!equals)
         return pawl_fail(PAWL_EINVAL, "%s: '%.40s' has no '='. try: flag = value", place, name);
     *equals = '\0';
@@ -79,13 +83,17 @@ static int read_config_line(struct pawl_options *o, char *line, const char *plac
     if (!value)
         return pawl_fail(PAWL_EINVAL, "%s: the quotes of %.40s do not close. try: %.40s = \"...\"",
                          place, name, name);
-    if (!strncmp(name, "--", 2)) name += 2;
+    if (!strncmp(name, "--", 2))
+        name += 2;
     for (char *c = name; *c; c++)
-        if (*c == '_') *c = '-';
+        if (*c == '_')
+            *c = '-';
     flag = pawl_flag_find(o->verb, name);
-    if (!flag && pawl_flag_find(NULL, name)) return 0;
+    if (!flag && pawl_flag_find(NULL, name))
+        return 0;
     snprintf(where, sizeof(where), "in %.290s: ", place);
-    if (!flag) return pawl_flag_unknown(o->verb, where, name);
+    if (!flag)
+        return pawl_flag_unknown(o->verb, where, name);
     if (!strcmp(name, "config"))
         return pawl_fail(PAWL_EINVAL, "%s: a config file names no other one", place);
     return pawl_flag_set(o, flag, value, place);
@@ -106,7 +114,8 @@ int pawl_config_read(struct pawl_options *o, const char *path)
     for (size_t i = 0; i < size; i++)
         lines += text[i] == '\n';
     const size_t each = strlen(path) + 16;
-    if ((rc = pawl_alloc(&o->owned[PAWL_OWNED_PLACES], lines * each, "config"))) return rc;
+    if ((rc = pawl_alloc(&o->owned[PAWL_OWNED_PLACES], lines * each, "config")))
+        return rc;
     places = o->owned[PAWL_OWNED_PLACES];
     for (char *line; !rc && (line = strsep(&text, "\n")); at++) {
         char *place = places + at * each;
@@ -130,7 +139,8 @@ static void print_value(const char *text)
     }
     putchar('"');
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\') putchar('\\');
+        if (*text == '"' || *text == '\\')
+            putchar('\\');
         if (*text == '\n')
             fputs("\\n", stdout);
         else
@@ -162,8 +172,10 @@ static void print_json(const struct pawl_options *o)
     json_t *all = json_object();
 
     for (int i = 0; i < pawl_flag_count; i++) {
-        if (pawl_flag_find(o->verb, pawl_flags[i].name) != &pawl_flags[i]) continue;
-        if (!strcmp(pawl_flags[i].name, "help")) continue;
+        if (pawl_flag_find(o->verb, pawl_flags[i].name) != &pawl_flags[i])
+            continue;
+        if (!strcmp(pawl_flags[i].name, "help"))
+            continue;
         json_object_set_new(all, pawl_flags[i].name,
                             json_pack("{s:s?,s:s}", "value", o->text[i], "from",
                                       o->from[i] ? o->from[i] : "not given"));

@@ -86,8 +86,10 @@ static int set_count(int64_t *out, const struct pawl_flag *flag, const char *tex
     int64_t value;
     int rc = pawl_read_count(&value, text);
 
-    if (!rc) rc = check_range(flag, (double)value, text);
-    if (!rc) *out = value;
+    if (!rc)
+        rc = check_range(flag, (double)value, text);
+    if (!rc)
+        *out = value;
     return rc;
 }
 
@@ -96,8 +98,10 @@ static int set_number(double *out, const struct pawl_flag *flag, const char *tex
     double value;
     int rc = pawl_read_number(&value, text);
 
-    if (!rc) rc = check_range(flag, value, text);
-    if (!rc) *out = value;
+    if (!rc)
+        rc = check_range(flag, value, text);
+    if (!rc)
+        *out = value;
     return rc;
 }
 
@@ -111,15 +115,24 @@ static int set_field(struct pawl_options *o, const struct pawl_flag *flag, const
             return pawl_fail(PAWL_EINVAL, "an empty value");
         *(const char **)field = text;
         return 0;
-    case PAWL_FLAG_CHOICE: return set_choice(field, flag, text);
-    case PAWL_FLAG_COUNT: return set_count(field, flag, text);
-    case PAWL_FLAG_NUMBER: return set_number(field, flag, text);
-    case PAWL_FLAG_PAIR: return set_pair(field, flag, text);
-    case PAWL_FLAG_SWITCH: return set_switch(field, text);
-    case PAWL_FLAG_EVERY: return pawl_read_every(field, text);
-    case PAWL_FLAG_DURATION: return pawl_read_duration(field, text);
-    case PAWL_FLAG_SIZE: return pawl_read_bytes(field, text);
-    case PAWL_FLAG_LIST: return set_meta(o, text);
+    case PAWL_FLAG_CHOICE:
+        return set_choice(field, flag, text);
+    case PAWL_FLAG_COUNT:
+        return set_count(field, flag, text);
+    case PAWL_FLAG_NUMBER:
+        return set_number(field, flag, text);
+    case PAWL_FLAG_PAIR:
+        return set_pair(field, flag, text);
+    case PAWL_FLAG_SWITCH:
+        return set_switch(field, text);
+    case PAWL_FLAG_EVERY:
+        return pawl_read_every(field, text);
+    case PAWL_FLAG_DURATION:
+        return pawl_read_duration(field, text);
+    case PAWL_FLAG_SIZE:
+        return pawl_read_bytes(field, text);
+    case PAWL_FLAG_LIST:
+        return set_meta(o, text);
     }
     return pawl_fail(PAWL_EINVAL, "a kind of flag that has no rule");
 }

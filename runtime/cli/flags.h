@@ -76,10 +76,10 @@ void pawl_options_print(const struct pawl_options *options);
 
 // ---- the values' own grammars, for verbs and tests. PAWL_EINVAL with words, *out untouched.
 
-int pawl_read_count(int64_t *out, const char *text);     // 12, 1_000
-int pawl_read_number(double *out, const char *text);     // 3e-4; neither infinite nor NaN
-int pawl_read_duration(double *out_s, const char *text); // 90, 30m, 3h55m, 1.5h, 2d
-int pawl_read_bytes(int64_t *out, const char *text);     // 4096, 256MiB, 1.5GiB, 4G (binary), 4GB
+int pawl_read_count(int64_t *out, const char *text);      // 12, 1_000
+int pawl_read_number(double *out, const char *text);      // 3e-4; neither infinite nor NaN
+int pawl_read_duration(double *out_s, const char *text);  // 90, 30m, 3h55m, 1.5h, 2d
+int pawl_read_bytes(int64_t *out, const char *text);      // 4096, 256MiB, 1.5GiB, 4G (binary), 4GB
 int pawl_read_every(struct pawl_every *out, const char *text);  // 500, 500steps, 30m, 1epoch
 
 #endif

@@ -20,7 +20,8 @@ static int columns(void)
     struct winsize size;
     int n = 80;
 
-    if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col > 0) n = size.ws_col;
+    if (!ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) && size.ws_col > 0)
+        n = size.ws_col;
     return n < 40 ? 40 : n > 96 ? 96 : n;
 }
 
@@ -36,12 +37,13 @@ static void wrap(const char *text, int indent, int width)
             putchar('\n');
             column = 0;
         }
-        column += column ? printf(" %.*s", length, text)
-                         : printf("%*s%.*s", indent, "", length, text);
+        column +=
+            column ? printf(" %.*s", length, text) : printf("%*s%.*s", indent, "", length, text);
         text += length;
         text += strspn(text, " ");
     }
-    if (column) putchar('\n');
+    if (column)
+        putchar('\n');
 }
 
 void pawl_help_overall(void)
@@ -52,9 +54,11 @@ void pawl_help_overall(void)
         printf("  pawl %s %s\n", pawl_verbs[i].name, pawl_verbs[i].usage);
         wrap(pawl_verbs[i].summary, INDENT, columns());
     }
-    puts("\nEvery flag is also an environment variable (--save-every is PAWL_SAVE_EVERY) and a line\n"
+    puts("\nEvery flag is also an environment variable (--save-every is PAWL_SAVE_EVERY) and a "
+         "line\n"
          "of --config FILE (save-every = 30m). pawl VERB --help tells more.\n\n"
-         "exit: 0 done, 1 diff: they differ, 64 usage, 65 corrupt or does not fit, 66 nothing there,\n"
+         "exit: 0 done, 1 diff: they differ, 64 usage, 65 corrupt or does not fit, 66 nothing "
+         "there,\n"
          "69 not on this machine, 70 our bug, 73 cannot create, 74 I/O, 75 saved: run me again");
 }
 
@@ -62,7 +66,8 @@ static void print_flag(const struct pawl_flag *flag)
 {
     char text[512];
 
-    if (flag->letter) printf("  -%c,", flag->letter);
+    if (flag->letter)
+        printf("  -%c,", flag->letter);
     printf("  --%s%s%s%s\n", pawl_flag_defaults_on(flag) ? "[no-]" : "", flag->name,
            flag->value ? " " : "", flag->value ? flag->value : "");
     snprintf(text, sizeof(text), "%s%s%s%s", flag->words, flag->standard[0] ? " Default: " : "",
@@ -81,8 +86,10 @@ void pawl_help_verb(const struct pawl_verb *verb)
         for (int i = 0; i < pawl_flag_count; i++) {
             const struct pawl_flag *flag = &pawl_flags[i];
 
-            if ((int)flag->group != group || pawl_flag_find(verb, flag->name) != flag) continue;
-            if (!headed) printf("\n%s\n", pawl_group_names[group]);
+            if ((int)flag->group != group || pawl_flag_find(verb, flag->name) != flag)
+                continue;
+            if (!headed)
+                printf("\n%s\n", pawl_group_names[group]);
             headed = true;
             print_flag(flag);
         }
@@ -125,7 +132,8 @@ int pawl_verb_help(const struct pawl_options *o)
         return PAWL_EXIT_DONE;
     }
     const struct pawl_verb *verb = pawl_verb_find(o->arguments[0]);
-    if (!verb) return pawl_unknown_verb(o->arguments[0]);
+    if (!verb)
+        return pawl_unknown_verb(o->arguments[0]);
     pawl_help_verb(verb);
     return PAWL_EXIT_DONE;
 }

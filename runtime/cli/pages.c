@@ -21,7 +21,8 @@ static void roff(const char *text)
     bool start = true;
 
     for (; *text; text++) {
-        if (start && (*text == '.' || *text == '\'')) fputs("\\&", stdout);
+        if (start && (*text == '.' || *text == '\''))
+            fputs("\\&", stdout);
         if (*text == '\\')
             fputs("\\e", stdout);
         else if (*text == '-')
@@ -39,14 +40,17 @@ static void man_flag(const struct pawl_flag *flag)
     fputs(".TP\n.B \\-\\-", stdout);
     roff(pawl_flag_defaults_on(flag) ? "[no-]" : "");
     roff(flag->name);
-    if (flag->value) fputs(" \\fI", stdout), roff(flag->value), fputs("\\fR", stdout);
+    if (flag->value)
+        fputs(" \\fI", stdout), roff(flag->value), fputs("\\fR", stdout);
     putchar('\n');
     roff(flag->words);
-    if (flag->standard[0]) fputs(" Default: ", stdout), roff(flag->standard), putchar('.');
+    if (flag->standard[0])
+        fputs(" Default: ", stdout), roff(flag->standard), putchar('.');
     pawl_flag_environment(name, flag->name);
     printf(" Environment: %s. Verbs:", name);
     for (int i = 0, n = 0; i < pawl_verb_count; i++)
-        if (flag->verbs & (1u << i)) printf("%s %s", n++ ? "," : "", pawl_verbs[i].name);
+        if (flag->verbs & (1u << i))
+            printf("%s %s", n++ ? "," : "", pawl_verbs[i].name);
     puts(".");
 }
 
@@ -101,9 +105,11 @@ void pawl_page_man(void)
 static void flag_list(const struct pawl_verb *verb)
 {
     for (int i = 0; i < pawl_flag_count; i++) {
-        if (pawl_flag_find(verb, pawl_flags[i].name) != &pawl_flags[i]) continue;
+        if (pawl_flag_find(verb, pawl_flags[i].name) != &pawl_flags[i])
+            continue;
         printf(" --%s", pawl_flags[i].name);
-        if (pawl_flag_defaults_on(&pawl_flags[i])) printf(" --no-%s", pawl_flags[i].name);
+        if (pawl_flag_defaults_on(&pawl_flags[i]))
+            printf(" --no-%s", pawl_flags[i].name);
     }
 }
 
@@ -124,9 +130,11 @@ static void bash(void)
         printf("%s%s", i ? " " : "", pawl_verbs[i].name);
     puts("'\n    else\n        case $verb:$before in");
     for (int i = 0; i < pawl_flag_count; i++) {
-        if (pawl_flags[i].kind != PAWL_FLAG_CHOICE) continue;
+        if (pawl_flags[i].kind != PAWL_FLAG_CHOICE)
+            continue;
         for (int v = 0; v < pawl_verb_count; v++) {
-            if (!(pawl_flags[i].verbs & (1u << v))) continue;
+            if (!(pawl_flags[i].verbs & (1u << v)))
+                continue;
             printf("        %s:--%s) words='", pawl_verbs[v].name, pawl_flags[i].name);
             choice_words(pawl_flags[i].value);
             puts("' ;;");
@@ -171,7 +179,8 @@ static void zsh(void)
         for (int i = 0; i < pawl_flag_count; i++) {
             const struct pawl_flag *flag = &pawl_flags[i];
 
-            if (pawl_flag_find(&pawl_verbs[v], flag->name) != flag) continue;
+            if (pawl_flag_find(&pawl_verbs[v], flag->name) != flag)
+                continue;
             printf(" \\\n        '--%s%s[", flag->name, flag->value ? "=" : "");
             quoted(flag->words, "[]:");
             fputs("]", stdout);
@@ -198,7 +207,8 @@ static void fish(void)
         for (int i = 0; i < pawl_flag_count; i++) {
             const struct pawl_flag *flag = &pawl_flags[i];
 
-            if (pawl_flag_find(&pawl_verbs[v], flag->name) != flag) continue;
+            if (pawl_flag_find(&pawl_verbs[v], flag->name) != flag)
+                continue;
             printf("complete -c pawl -n '__fish_seen_subcommand_from %s' -l %s%s",
                    pawl_verbs[v].name, flag->name, flag->value ? " -r" : "");
             if (flag->kind == PAWL_FLAG_CHOICE)

@@ -7,8 +7,8 @@
 
 struct pawl_flag;
 
-void pawl_page_man(void);                          // roff, on stdout
-void pawl_page_completions(const char *shell);     // "bash", "zsh" or "fish"
+void pawl_page_man(void);                                  // roff, on stdout
+void pawl_page_completions(const char *shell);             // "bash", "zsh" or "fish"
 bool pawl_flag_defaults_on(const struct pawl_flag *flag);  // a switch that --no-NAME turns off
 
 #endif

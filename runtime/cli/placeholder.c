@@ -12,8 +12,11 @@ static int missing(const struct pawl_options *options)
     return PAWL_EXIT_BUG;
 }
 
-#define PLACEHOLDER(name) \
-    __attribute__((weak)) int name(const struct pawl_options *o) { return missing(o); }
+#define PLACEHOLDER(name)                                                                          \
+    __attribute__((weak)) int name(const struct pawl_options *o)                                   \
+    {                                                                                              \
+        return missing(o);                                                                         \
+    }
 
 PLACEHOLDER(pawl_verb_train)
 PLACEHOLDER(pawl_verb_predict)

@@ -27,8 +27,7 @@ const struct pawl_verb pawl_verbs[] = {
       "  pawl inspect runs/a\n"
       "  pawl inspect model.safetensors '*.bias' --stats\n",
       1, 2 },
-    { "convert", pawl_verb_convert, "IN OUT",
-      "any format to any format that can carry the parts",
+    { "convert", pawl_verb_convert, "IN OUT", "any format to any format that can carry the parts",
       "The format of IN is read from its bytes, that of OUT from --to or its suffix. A part of IN\n"
       "that OUT cannot carry is dropped, and one line on stderr says so.\n"
       "\n"
@@ -69,7 +68,8 @@ const int pawl_verb_count = sizeof(pawl_verbs) / sizeof(pawl_verbs[0]);
 const struct pawl_verb *pawl_verb_find(const char *name)
 {
     for (int i = 0; i < pawl_verb_count; i++)
-        if (!strcmp(pawl_verbs[i].name, name)) return &pawl_verbs[i];
+        if (!strcmp(pawl_verbs[i].name, name))
+            return &pawl_verbs[i];
     return NULL;
 }
 
@@ -104,8 +104,8 @@ const struct pawl_flag pawl_flags[] = {
       "(MNIST family), npy:X.npy,Y.npy. A plain path is recognised by its content.",
       "text:book.txt", 0, 0, 0 },
     { "val", PAWL_FLAG_TEXT, AT(val), TRAIN, PAWL_GROUP_INPUT, "SRC|FRACTION", "",
-      "What to validate on: a source like --data, or a fraction of it that is held back.", "0.1",
-      0, 0, 0 },
+      "What to validate on: a source like --data, or a fraction of it that is held back.", "0.1", 0,
+      0, 0 },
     { "arch", PAWL_FLAG_TEXT, AT(arch), MODELS | CONVERT, PAWL_GROUP_INPUT, "MODEL", "",
       "The architecture, when MODEL is a file that holds weights only.", "config.json", 0, 0, 0 },
     { "take", PAWL_FLAG_CHOICE, AT(take), TRAIN, PAWL_GROUP_INPUT, "all|weights|architecture",
@@ -122,11 +122,10 @@ const struct pawl_flag pawl_flags[] = {
       "Below 1 is surer, above 1 bolder; 0 always takes the likeliest.", "0.8", 0, 0, 0 },
     { "to", PAWL_FLAG_TEXT, AT(format), CONVERT, PAWL_GROUP_INPUT, "FORMAT", "by OUT's suffix",
       "The format to write.", "safetensors", 0, 0, 0 },
-    { "only", PAWL_FLAG_CHOICE, AT(only), CONVERT, PAWL_GROUP_INPUT,
-      "architecture|weights", "every part", "The one part to write.", "weights", 0, 0,
-      0 },
-    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), CONVERT, PAWL_GROUP_INPUT, "fp32|bf16|fp16",
-      "as in IN", "The element type to write.", "bf16", 0, 0, 0 },
+    { "only", PAWL_FLAG_CHOICE, AT(only), CONVERT, PAWL_GROUP_INPUT, "architecture|weights",
+      "every part", "The one part to write.", "weights", 0, 0, 0 },
+    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), CONVERT, PAWL_GROUP_INPUT, "fp32|bf16|fp16", "as in IN",
+      "The element type to write.", "bf16", 0, 0, 0 },
     { "strict", PAWL_FLAG_SWITCH, AT(strict), CONVERT, PAWL_GROUP_INPUT, NULL, "",
       "Exit 65 instead of dropping a part that OUT cannot carry.", NULL, 0, 0, 0 },
     { "force", PAWL_FLAG_SWITCH, AT(force), CONVERT | PREDICT, PAWL_GROUP_INPUT, NULL, "",
@@ -138,14 +137,14 @@ const struct pawl_flag pawl_flags[] = {
 
     // ---- learning
     { "steps", PAWL_FLAG_COUNT, AT(steps), TRAIN, PAWL_GROUP_LEARN, "N", "",
-      "Stop after step N: the total, not more of them, so the same command resumes.", "1000", 0,
-      1, 0 },
+      "Stop after step N: the total, not more of them, so the same command resumes.", "1000", 0, 1,
+      0 },
     { "epochs", PAWL_FLAG_NUMBER, AT(epochs), TRAIN, PAWL_GROUP_LEARN, "N", "",
       "The same in passes over the data.", "3", 0, 0, 0 },
     { "batch", PAWL_FLAG_COUNT, AT(batch), TRAIN | PREDICT | BENCH, PAWL_GROUP_LEARN, "B", "",
       "Sequences or samples per step, over all ranks and micro-batches.", "32", 0, 1, 0 },
-    { "seq", PAWL_FLAG_COUNT, AT(seq), TRAIN | BENCH, PAWL_GROUP_LEARN, "T",
-      "the model's context", "Tokens per sequence.", "256", 0, 1, 0 },
+    { "seq", PAWL_FLAG_COUNT, AT(seq), TRAIN | BENCH, PAWL_GROUP_LEARN, "T", "the model's context",
+      "Tokens per sequence.", "256", 0, 1, 0 },
     { "accumulate", PAWL_FLAG_COUNT, AT(accumulate), TRAIN, PAWL_GROUP_LEARN, "N", "1",
       "Micro-batches per step: less memory, the same result.", "4", 0, 1, 0 },
     { "seed", PAWL_FLAG_COUNT, AT(seed), TRAIN | GENERATE, PAWL_GROUP_LEARN, "S", "0",
@@ -200,21 +199,21 @@ const struct pawl_flag pawl_flags[] = {
       "Read every byte of each snapshot.", NULL, 0, 0, 0 },
     { "dry-run", PAWL_FLAG_SWITCH, AT(dry_run), CKPT, PAWL_GROUP_SAVE, NULL, "",
       "Say what would be removed, and remove nothing.", NULL, 0, 0, 0 },
-    { "yes", PAWL_FLAG_SWITCH, AT(yes), CKPT, PAWL_GROUP_SAVE, NULL, "",
-      "Remove without asking.", NULL, 'y', 0, 0 },
+    { "yes", PAWL_FLAG_SWITCH, AT(yes), CKPT, PAWL_GROUP_SAVE, NULL, "", "Remove without asking.",
+      NULL, 'y', 0, 0 },
 
     // ---- machine
     { "device", PAWL_FLAG_TEXT, AT(device), MODELS | BENCH, PAWL_GROUP_MACHINE,
       "auto|host|cuda[:N]|sim", "auto", "Where to compute.", "host", 0, 0, 0 },
-    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), MODELS | BENCH, PAWL_GROUP_MACHINE, "fp32|bf16",
-      "fp32", "The element type to compute in.", "fp32", 0, 0, 0 },
+    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), MODELS | BENCH, PAWL_GROUP_MACHINE, "fp32|bf16", "fp32",
+      "The element type to compute in.", "fp32", 0, 0, 0 },
     { "threads", PAWL_FLAG_COUNT, AT(threads), MODELS | BENCH | DOCTOR, PAWL_GROUP_MACHINE, "N",
       "0: every core this process may use",
       "Threads of the host device; results do not depend on it.", "2", 0, 0, 257 },
     { "io", PAWL_FLAG_CHOICE, AT(io), TRAIN | BENCH, PAWL_GROUP_MACHINE, "uring|posix",
       "the fastest that works", "How files are written.", "posix", 0, 0, 0 },
-    { "dir", PAWL_FLAG_TEXT, AT(dir), BENCH | DOCTOR, PAWL_GROUP_MACHINE, "DIR",
-      "here", "The directory to measure, with temporary files.", "runs", 0, 0, 0 },
+    { "dir", PAWL_FLAG_TEXT, AT(dir), BENCH | DOCTOR, PAWL_GROUP_MACHINE, "DIR", "here",
+      "The directory to measure, with temporary files.", "runs", 0, 0, 0 },
     { "seconds", PAWL_FLAG_NUMBER, AT(seconds), BENCH, PAWL_GROUP_MACHINE, "F", "",
       "How long to measure.", "10", 0, 0, 0 },
     { "windows", PAWL_FLAG_COUNT, AT(windows), BENCH, PAWL_GROUP_MACHINE, "N", "",
@@ -239,28 +238,25 @@ const struct pawl_flag pawl_flags[] = {
 
     // ---- common
     { "config", PAWL_FLAG_TEXT, AT(config), EVERY & ~HELP, PAWL_GROUP_COMMON, "FILE", "",
-      "Lines `flag = value`; the command line and the environment win over it.", "train.conf", 0,
-      0, 0 },
+      "Lines `flag = value`; the command line and the environment win over it.", "train.conf", 0, 0,
+      0 },
     { "print-config", PAWL_FLAG_SWITCH, AT(print_config), EVERY & ~HELP, PAWL_GROUP_COMMON, NULL,
       "", "Show each value and where it came from, and do nothing.", NULL, 0, 0, 0 },
-    { "man", PAWL_FLAG_SWITCH, AT(man), HELP, PAWL_GROUP_COMMON, NULL, "",
-      "The man page, in roff.", NULL, 0, 0, 0 },
-    { "completions", PAWL_FLAG_CHOICE, AT(completions), HELP, PAWL_GROUP_COMMON,
-      "bash|zsh|fish", "", "A completion script for a shell.", "bash", 0, 0, 0 },
-    { "help", PAWL_FLAG_SWITCH, AT(help), EVERY, PAWL_GROUP_COMMON, NULL, "", "This.", NULL, 'h',
-      0, 0 },
+    { "man", PAWL_FLAG_SWITCH, AT(man), HELP, PAWL_GROUP_COMMON, NULL, "", "The man page, in roff.",
+      NULL, 0, 0, 0 },
+    { "completions", PAWL_FLAG_CHOICE, AT(completions), HELP, PAWL_GROUP_COMMON, "bash|zsh|fish",
+      "", "A completion script for a shell.", "bash", 0, 0, 0 },
+    { "help", PAWL_FLAG_SWITCH, AT(help), EVERY, PAWL_GROUP_COMMON, NULL, "", "This.", NULL, 'h', 0,
+      0 },
 };
 const int pawl_flag_count = sizeof(pawl_flags) / sizeof(pawl_flags[0]);
 _Static_assert(sizeof(pawl_flags) / sizeof(pawl_flags[0]) <= PAWL_FLAGS_MAX, "raise the limit");
 _Static_assert(sizeof(pawl_verbs) / sizeof(pawl_verbs[0]) == 11, "EVERY and the bits follow");
 
 const struct pawl_alias pawl_aliases[] = {
-    { "save-steps", "save-every", NULL },
-    { "save-interval", "save-every", NULL },
-    { "save-total-limit", "keep", "latest=" },
-    { "resume-from-checkpoint", "resume", NULL },
-    { "ckpt-path", "resume", NULL },
-    { "output-dir", "out", NULL },
+    { "save-steps", "save-every", NULL },      { "save-interval", "save-every", NULL },
+    { "save-total-limit", "keep", "latest=" }, { "resume-from-checkpoint", "resume", NULL },
+    { "ckpt-path", "resume", NULL },           { "output-dir", "out", NULL },
 };
 const int pawl_alias_count = sizeof(pawl_aliases) / sizeof(pawl_aliases[0]);
 

@@ -35,8 +35,8 @@ extern const char *const pawl_group_names[PAWL_GROUPS];
 struct pawl_flag {
     const char *name;  // without the dashes
     enum pawl_flag_kind kind;
-    size_t at;         // offset of its field in struct pawl_options
-    unsigned verbs;    // bit i: row i of pawl_verbs takes it
+    size_t at;       // offset of its field in struct pawl_options
+    unsigned verbs;  // bit i: row i of pawl_verbs takes it
     enum pawl_flag_group group;
     const char *value;     // what help calls the value; the choices, apart by |, of a CHOICE
     const char *standard;  // what not giving it means, for people; "" when that is plain

@@ -17,8 +17,10 @@ int pawl_read_count(int64_t *out, const char *text)
 
     // An underscore stands between digits, as in 1_000_000.
     for (; *c; c++) {
-        if (*c == '_' && c > text + negative && c[-1] != '_' && c[1]) continue;
-        if (*c < '0' || *c > '9') break;
+        if (*c == '_' && c > text + negative && c[-1] != '_' && c[1])
+            continue;
+        if (*c < '0' || *c > '9')
+            break;
         if (__builtin_mul_overflow(value, 10, &value)
             || __builtin_add_overflow(value, *c - '0', &value))
             return pawl_fail(PAWL_EINVAL, "'%.40s' is too large", text);
@@ -35,7 +37,8 @@ static bool scan_number(double *out, const char *text, const char **end)
 {
     char *stop;
 
-    if (!strchr("0123456789.", text[0]) || !text[0] || !strncasecmp(text, "0x", 2)) return false;
+    if (!strchr("0123456789.", text[0]) || !text[0] || !strncasecmp(text, "0x", 2))
+        return false;
     *out = strtod(text, &stop);
     *end = stop;
     return stop > text;
@@ -49,7 +52,8 @@ int pawl_read_number(double *out, const char *text)
 
     if (!scan_number(&value, text + negative, &end) || *end)
         return pawl_fail(PAWL_EINVAL, "'%.40s' is not a number", text);
-    if (!isfinite(value)) return pawl_fail(PAWL_EINVAL, "'%.40s' is too large", text);
+    if (!isfinite(value))
+        return pawl_fail(PAWL_EINVAL, "'%.40s' is too large", text);
     *out = negative ? -value : value;
     return 0;
 }
@@ -82,9 +86,12 @@ int pawl_read_duration(double *out_s, const char *text)
     do {
         double value, factor = 1;  // a bare number is in seconds
 
-        if (!scan_number(&value, c, &c)) goto wrong;
-        if (c[0] || total > 0) factor = scan_unit(units, c, &c);
-        if (factor <= 0) goto wrong;
+        if (!scan_number(&value, c, &c))
+            goto wrong;
+        if (c[0] || total > 0)
+            factor = scan_unit(units, c, &c);
+        if (factor <= 0)
+            goto wrong;
         total += value * factor;
     } while (*c);
     if (!isfinite(total) || total <= 0)
@@ -98,24 +105,25 @@ wrong:
 int pawl_read_bytes(int64_t *out, const char *text)
 {
     static const struct unit units[] = {
-        { "", 1 },       { "B", 1 },      { "K", 0x1p10 },   { "KiB", 0x1p10 }, { "kB", 1e3 },
-        { "KB", 1e3 },   { "M", 0x1p20 }, { "MiB", 0x1p20 }, { "MB", 1e6 },     { "G", 0x1p30 },
-        { "GiB", 0x1p30 }, { "GB", 1e9 }, { "T", 0x1p40 },   { "TiB", 0x1p40 }, { "TB", 1e12 },
-        { NULL, 0 },
+        { "", 1 },       { "B", 1 },        { "K", 0x1p10 },   { "KiB", 0x1p10 },
+        { "kB", 1e3 },   { "KB", 1e3 },     { "M", 0x1p20 },   { "MiB", 0x1p20 },
+        { "MB", 1e6 },   { "G", 0x1p30 },   { "GiB", 0x1p30 }, { "GB", 1e9 },
+        { "T", 0x1p40 }, { "TiB", 0x1p40 }, { "TB", 1e12 },    { NULL, 0 },
     };
     const char *c;
     double value, factor;
 
     if (!scan_number(&value, text, &c) || (factor = scan_unit(units, c, &c)) <= 0 || *c)
         return pawl_fail(PAWL_EINVAL, "'%.40s' is not a size (4096, 256MiB, 1.5GiB)", text);
-    if (!(value * factor < 0x1p63)) return pawl_fail(PAWL_EINVAL, "'%.40s' is too large", text);
+    if (!(value * factor < 0x1p63))
+        return pawl_fail(PAWL_EINVAL, "'%.40s' is too large", text);
     *out = (int64_t)(value * factor);
     return 0;
 }
 
 int pawl_read_every(struct pawl_every *out, const char *text)
 {
-    static const struct unit counted[] = { { "", 1 },       { "step", 1 },   { "steps", 1 },
+    static const struct unit counted[] = { { "", 1 },       { "step", 1 },    { "steps", 1 },
                                            { "epoch", -1 }, { "epochs", -1 }, { NULL, 0 } };
     struct pawl_every every = { PAWL_EVERY_NONE, 0 };
     const char *c;
@@ -133,8 +141,10 @@ int pawl_read_every(struct pawl_every *out, const char *text)
     if (every.kind == PAWL_EVERY_STEPS && every.value != floor(every.value))
         return pawl_fail(PAWL_EINVAL, "'%.40s' is no whole number of steps", text);
     if (!(every.value > 0) || !isfinite(every.value))
-        return pawl_fail(PAWL_EINVAL, "'%.40s' is not above 0; to save only the last step, leave "
-                         "--save-every out", text);
+        return pawl_fail(PAWL_EINVAL,
+                         "'%.40s' is not above 0; to save only the last step, leave "
+                         "--save-every out",
+                         text);
     *out = every;
     return 0;
 }

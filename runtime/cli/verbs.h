@@ -11,10 +11,10 @@
 struct pawl_verb {
     const char *name;
     int (*run)(const struct pawl_options *options);
-    const char *usage;       // "MODEL --data SRC --out DIR"
-    const char *summary;     // one line
-    const char *words;       // a paragraph for its help, with examples; lines as they are
-    int least, most;         // how many arguments
+    const char *usage;    // "MODEL --data SRC --out DIR"
+    const char *summary;  // one line
+    const char *words;    // a paragraph for its help, with examples; lines as they are
+    int least, most;      // how many arguments
 };
 
 // Bit i of a flag's verbs is row i of pawl_verbs.
