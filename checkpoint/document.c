@@ -392,6 +392,34 @@ int pawl_document_read(struct pawl_document **out, const char *path)
 
 // ---- writing
 
+// Removes what a failed write left: a file, or a directory of at most `levels` levels.
+struct rubbish {
+    const char *path;
+    int levels;
+};
+
+static int discard(const char *path, int levels);
+
+static int discard_inside(void *context, const char *name)
+{
+    const struct rubbish *of = context;
+    char path[4096];
+
+    if (snprintf(path, sizeof(path), "%s/%s", of->path, name) < (int)sizeof(path))
+        discard(path, of->levels - 1);
+    return 0;
+}
+
+static int discard(const char *path, int levels)
+{
+    struct rubbish rubbish = { path, levels };
+    const int rc = pawl_io()->unlink(path);
+
+    if (rc != -EISDIR && rc != -EPERM) return rc;
+    if (levels > 0) pawl_io()->list(path, discard_inside, &rubbish);
+    return pawl_io()->rmdir(path);
+}
+
 // Moves what was written under a temporary name to its own.
 static int appear(const char *temporary, const char *path, bool force)
 {
@@ -433,6 +461,6 @@ int pawl_document_write(const struct pawl_document *document, const char *path,
         return pawl_fail(PAWL_EINVAL, "the path is longer than %zu bytes", sizeof(temporary) - 22);
     rc = format->write(document, temporary, options);
     if (!rc) rc = appear(temporary, path, options->force);
-    if (rc) pawl_io()->unlink(temporary);
+    if (rc) discard(temporary, 3);
     return rc;
 }
