@@ -1,0 +1,189 @@
+// model.c - lays an architecture out in slabs.
+
+#include "runtime/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/memory.h"
+#include "kernels/philox.h"
+
+enum { GRAIN_BYTES = 64 };
+
+static size_t padded(size_t bytes)
+{
+    return (bytes + GRAIN_BYTES - 1) / GRAIN_BYTES * GRAIN_BYTES;
+}
+
+// Which of the four stretches a parameter belongs to.
+static int stretch_of(const struct pawl_param *param, size_t bytes)
+{
+    return (bytes % GRAIN_BYTES ? 2 : 0) + (param->decay ? 0 : 1);
+}
+
+static int param_bytes(const struct pawl_param *param, size_t *bytes)
+{
+    int64_t count;
+    const int rc = pawl_shape_count(&count, param->rank, param->dim);
+
+    if (!rc) *bytes = (size_t)count * sizeof(float);
+    return rc;
+}
+
+static int place(struct pawl_model *model, int layer, int i, const struct pawl_param *param,
+                 size_t *end)
+{
+    struct pawl_tensor *tensor = &model->tensors[model->tensor_count];
+    size_t bytes;
+    int rc = param_bytes(param, &bytes);
+
+    if (rc) return rc;
+    *tensor = (struct pawl_tensor){ .dtype = PAWL_F32, .rank = param->rank, .offset_bytes = *end,
+                                    .size_bytes = bytes };
+    snprintf(tensor->name, sizeof(tensor->name), "%s.%s", model->architecture.layers[layer].name,
+             param->suffix);
+    for (int d = 0; d < PAWL_RANK_MAX; d++)
+        tensor->dim[d] = d < param->rank ? param->dim[d] : 1;
+    model->param_of[layer][i] = model->tensor_count++;
+    model->param_count += (int64_t)(bytes / sizeof(float));
+    *end += padded(bytes);
+    return 0;
+}
+
+// One pass over the layers per stretch keeps the forward order inside each.
+static int lay_out(struct pawl_model *model)
+{
+    struct pawl_param param[PAWL_PARAMS_MAX];
+    size_t end = 0, bytes;
+    int rc;
+
+    for (int stretch = 0; stretch < PAWL_SEGMENTS; stretch++) {
+        const size_t start = end;
+        for (int l = 0; l < model->architecture.layer_count; l++) {
+            const int count = pawl_layer_params(&model->architecture, l, param);
+            for (int i = 0; i < count; i++) {
+                rc = param_bytes(&param[i], &bytes);
+                if (!rc && stretch_of(&param[i], bytes) == stretch)
+                    rc = place(model, l, i, &param[i], &end);
+                if (rc) return rc;
+            }
+        }
+        model->segment[stretch] = (struct pawl_segment){
+            (int64_t)(start / sizeof(float)), (int64_t)((end - start) / sizeof(float)),
+            stretch % 2 == 0
+        };
+    }
+    model->slab_floats = (int64_t)(end / sizeof(float));
+    return 0;
+}
+
+static int count_params(const struct pawl_architecture *architecture)
+{
+    struct pawl_param param[PAWL_PARAMS_MAX];
+    int count = 0;
+
+    for (int l = 0; l < architecture->layer_count; l++)
+        count += pawl_layer_params(architecture, l, param);
+    return count;
+}
+
+static int take_slabs(struct pawl_model *model, bool train, int moments)
+{
+    const size_t bytes = (size_t)model->slab_floats * sizeof(float);
+    int rc = pawl_device_alloc(model->device, &model->param, bytes, PAWL_ON_DEVICE);
+
+    if (!rc && train) rc = pawl_device_alloc(model->device, &model->grad, bytes, PAWL_ON_DEVICE);
+    for (int i = 0; !rc && i < moments; i++)
+        rc = pawl_device_alloc(model->device, &model->moment[i], bytes, PAWL_ON_DEVICE);
+    return rc;
+}
+
+int pawl_model_open(struct pawl_model **out, const struct pawl_architecture *architecture,
+                    struct pawl_device *device, bool train, int moments)
+{
+    struct pawl_model *model = NULL;
+    int rc = pawl_alloc(&model, sizeof(*model), "the model");
+
+    if (rc) return rc;
+    model->device = device;
+    rc = pawl_architecture_copy(&model->architecture, architecture);
+    if (rc) goto out;
+    const int layers = architecture->layer_count;
+    rc = pawl_alloc(&model->param_of, (size_t)layers * sizeof(*model->param_of), "the model");
+    if (rc) goto out;
+    for (int l = 0; l < layers; l++)
+        for (int i = 0; i < PAWL_PARAMS_MAX; i++)
+            model->param_of[l][i] = -1;
+    rc = pawl_alloc(&model->tensors, (size_t)(count_params(architecture) + 1)
+                    * sizeof(*model->tensors), "the model");
+    if (!rc) rc = lay_out(model);
+    if (!rc) rc = take_slabs(model, train, moments);
+    if (rc) goto out;
+    *out = model;
+    return 0;
+out:
+    pawl_model_close(model);
+    return rc;
+}
+
+void pawl_model_close(struct pawl_model *model)
+{
+    if (!model) return;
+    const size_t bytes = (size_t)model->slab_floats * sizeof(float);
+    pawl_device_free(model->device, model->param, bytes, PAWL_ON_DEVICE);
+    pawl_device_free(model->device, model->grad, bytes, PAWL_ON_DEVICE);
+    for (int i = 0; i < PAWL_MOMENTS_MAX; i++)
+        pawl_device_free(model->device, model->moment[i], bytes, PAWL_ON_DEVICE);
+    pawl_architecture_free(&model->architecture);
+    pawl_free(model->tensors);
+    pawl_free(model->param_of);
+    pawl_free(model);
+}
+
+// Box-Muller on two words of a Philox block, in double so that every machine rounds alike enough.
+static float normal(struct pawl_philox block, int which)
+{
+    const double u = ((double)block.word[2 * which] + 1.0) / 4294967296.0;
+    const double angle = 6.283185307179586 * ((double)block.word[2 * which + 1] / 4294967296.0);
+
+    return (float)(sqrt(-2.0 * log(u)) * cos(angle));
+}
+
+static void draw(float *out, int64_t count, const struct pawl_param *param, uint64_t seed,
+                 uint32_t stream)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (param->init == PAWL_INIT_ZERO || param->init == PAWL_INIT_ONE) {
+            out[i] = param->init == PAWL_INIT_ONE ? 1.0f : 0.0f;
+            continue;
+        }
+        const struct pawl_philox block = pawl_philox(seed, (uint64_t)i / 2, stream, 0x1417);
+        if (param->init == PAWL_INIT_NORMAL)
+            out[i] = (float)param->scale * normal(block, (int)(i % 2));
+        else
+            out[i] = (float)(param->scale * (2.0 * pawl_uniform(block.word[i % 2]) - 1.0));
+    }
+}
+
+void pawl_model_init(struct pawl_model *model, uint64_t seed)
+{
+    struct pawl_param param[PAWL_PARAMS_MAX];
+
+    for (int l = 0; l < model->architecture.layer_count; l++) {
+        const int count = pawl_layer_params(&model->architecture, l, param);
+        for (int i = 0; i < count; i++) {
+            const int t = model->param_of[l][i];
+            draw(pawl_model_at(model, model->param, t),
+                 (int64_t)(model->tensors[t].size_bytes / sizeof(float)), &param[i], seed,
+                 (uint32_t)(l * PAWL_PARAMS_MAX + i));
+        }
+    }
+}
+
+int pawl_model_find(const struct pawl_model *model, const char *name)
+{
+    for (int i = 0; i < model->tensor_count; i++)
+        if (!strcmp(model->tensors[i].name, name)) return i;
+    return -1;
+}

@@ -1,0 +1,75 @@
+// model.h - an architecture with memory: slabs of parameters, gradients and moments.
+//
+// All slabs share one table of tensors, so an offset found once is good in all. The order within a
+// slab puts what weight decay applies to first, and sizes that are no multiple of 64 bytes last:
+//
+//     | decayed | not decayed | decayed, odd | not decayed, odd |
+//       without gaps            each padded to 64 bytes with zeros that stay zero
+//
+// So an update is at most four calls, and the snapshot of a slab is one long piece and a few crumbs.
+//
+// Memory: everything is taken at open. Threads: one at a time.
+
+#ifndef PAWL_MODEL_H
+#define PAWL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "checkpoint/architecture.h"
+#include "checkpoint/document.h"
+#include "checkpoint/saver.h"
+#include "kernels/device.h"
+
+enum { PAWL_SEGMENTS = 4, PAWL_MOMENTS_MAX = 2 };
+
+// Elements of a slab that one update call covers.
+struct pawl_segment {
+    int64_t start, count;  // in floats
+    bool decay;
+};
+
+struct pawl_model {
+    struct pawl_architecture architecture;  // own copy, checked
+    struct pawl_device *device;
+    struct pawl_tensor *tensors;  // in slab order
+    int tensor_count;
+    int (*param_of)[PAWL_PARAMS_MAX];  // [layer][i]: index of the layer's i-th parameter, or -1
+    struct pawl_segment segment[PAWL_SEGMENTS];
+    int64_t param_count;          // elements, without padding
+    int64_t slab_floats;          // with it
+    float *param;                 // slabs in device memory; NULL where not asked for
+    float *grad;
+    float *moment[PAWL_MOMENTS_MAX];
+};
+
+// Lays the architecture out and takes the parameters; the slabs for training come with train and
+// moments (0 to 2). Parameters are zero until pawl_model_init or pawl_model_take.
+int pawl_model_open(struct pawl_model **out, const struct pawl_architecture *architecture,
+                    struct pawl_device *device, bool train, int moments);
+void pawl_model_close(struct pawl_model *model);  // accepts NULL
+
+// Draws the initial values that the layers' rows prescribe; depends on nothing but the seed.
+void pawl_model_init(struct pawl_model *model, uint64_t seed);
+
+// Copies the weights of a document in, by name. Shapes must match (or be equal once dimensions of
+// 1 are dropped). PAWL_ECORRUPT: what matches, is missing, is unexpected; nothing was changed.
+int pawl_model_take(struct pawl_model *model, const struct pawl_document *document);
+// The same for its moments, under "optimizer.<slot>.<weight>". PAWL_ENONE: it has none of them.
+int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document *document,
+                            enum pawl_optimizer kind);
+
+// Hands parameters and moments to a saver, under their names.
+int pawl_model_register(struct pawl_model *model, struct pawl_saver *saver,
+                        enum pawl_optimizer kind);
+
+// The index of the tensor called name, or -1.
+int pawl_model_find(const struct pawl_model *model, const char *name);
+
+// A layer's i-th parameter, or its gradient.
+static inline float *pawl_model_at(const struct pawl_model *model, float *slab, int tensor)
+{
+    return slab + model->tensors[tensor].offset_bytes / sizeof(float);
+}
+
+#endif

@@ -1,0 +1,112 @@
+// plan_inside.h - what the plan's files share. Nobody else includes it.
+//
+//     plan.c        opens and runs a plan
+//     plan_build.c  forward list: which layer becomes which operation, what is fused
+//     plan_back.c   backward list: who makes, shares and adds to which gradient
+//     plan_memory.c lifetimes -> offsets
+//     plan_ops.c    one entry -> one call of the device's table
+
+#ifndef PAWL_PLAN_INSIDE_H
+#define PAWL_PLAN_INSIDE_H
+
+#include "runtime/plan.h"
+
+enum { NONE = -1 };
+
+// A buffer lives from the first to the last entry that touches it.
+struct plan_buffer {
+    size_t bytes, offset;
+    int first, last;
+};
+
+enum plan_op {
+    OP_EMBED, OP_LINEAR, OP_CONV2D, OP_MAX_POOL2D, OP_AVG_POOL2D, OP_LAYER_NORM, OP_ATTENTION,
+    OP_ACTIVATE, OP_ADD, OP_DROPOUT, OP_COPY, OP_LOSS,
+    OP_EMBED_BACK, OP_LINEAR_X, OP_LINEAR_WEIGHT, OP_CONV2D_X, OP_CONV2D_WEIGHT,
+    OP_MAX_POOL2D_BACK, OP_AVG_POOL2D_BACK, OP_LAYER_NORM_BACK, OP_ATTENTION_BACK,
+    OP_ACTIVATE_BACK
+};
+
+// One entry of the list: forward, loss, backward. Buffers and tensors by number or NONE.
+struct plan_entry {
+    enum plan_op op;
+    int layer;
+    int out, in, other;       // destination, source, second source (residual, out_grad's partner)
+    int aux_1, aux_2;         // pre-activation or saved; mean and rstd; lse; index
+    int grad;                 // backward: the gradient of this layer's output
+    int weight, bias;         // tensors
+    bool first_weight, first_bias;  // the first in backward to touch that tensor's gradient
+    bool add;                 // out is added to
+    enum pawl_activation activation;
+    int64_t m, n, k;          // rows, outputs, inputs; or n alone: elements
+    struct pawl_window window;
+    struct pawl_attention attention;
+    float epsilon, rate;
+};
+
+// What building knows of a layer's output.
+struct plan_value {
+    int root;        // the layer whose buffer this output is: itself, unless an alias
+    int buffer;      // of a root
+    int saved;       // of a root with an activation: what its derivative needs
+    enum pawl_activation activation;
+    int aux_1, aux_2;
+    int consumers;   // operations that read it, and the loss
+    int residual;    // dense: the layer that its epilogue adds, or NONE
+    int grad;        // buffer, or NONE so far
+    bool grad_is_pre;  // the gradient is already that of the value before the activation
+    bool skipped;    // no operation of its own
+    size_t bytes;
+};
+
+struct pawl_plan {
+    struct pawl_model *model;
+    struct pawl_plan_options options;
+    struct pawl_architecture architecture;  // with this plan's sequence length
+
+    struct plan_buffer *buffers;
+    int buffer_count;
+    struct plan_entry *entries;
+    int entry_count, forward_count;  // entries[forward_count] is the loss
+    struct plan_value *values;       // per layer
+    bool *touched;                   // per tensor: backward has written its gradient
+
+    int x, y, output, loss, hit;     // buffers
+    int64_t rows, cols;
+    bool tokens;
+
+    char *arena;
+    size_t arena_bytes;
+    float *result;                   // (2), device memory
+    double flops;
+};
+
+// plan_build.c, plan_back.c. On a full table or no memory the plan keeps the first failure.
+int plan_build(struct pawl_plan *plan);
+int plan_build_back(struct pawl_plan *plan);
+int plan_new_buffer(struct pawl_plan *plan, size_t bytes);
+// Appends an entry with all buffers NONE; touch_all (after its fields are set) extends lifetimes.
+struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int layer);
+void plan_touch(struct pawl_plan *plan, const struct plan_entry *entry);
+int64_t plan_elements(const struct pawl_plan *plan, int layer);  // of a layer's output, batch in
+
+// plan_memory.c: gives every buffer its offset; the arena's size is in plan->arena_bytes.
+int plan_place(struct pawl_plan *plan);
+
+// plan_ops.c
+struct plan_call {
+    struct pawl_stream *stream;
+    bool training;   // dropout drops
+    uint64_t step;
+    bool add;        // parameters' gradients are added to
+    float scale;     // of the loss's gradient; 0: none
+};
+void plan_run(struct pawl_plan *plan, const struct plan_entry *entry,
+              const struct plan_call *call);
+
+static inline void *plan_at(const struct pawl_plan *plan, int buffer)
+{
+    return buffer == NONE ? NULL : plan->arena + plan->buffers[buffer].offset;
+}
+
+#endif
