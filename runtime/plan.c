@@ -140,3 +140,9 @@ void pawl_plan_train(struct pawl_plan *plan, struct pawl_stream *stream, uint64_
     walk(plan, 0, plan->entry_count, &call);
     pawl_stream_copy(stream, result, plan->result, 2 * sizeof(float));
 }
+
+void pawl_plan_rows_told(const struct pawl_plan *plan, const float **loss, const float **hit)
+{
+    *loss = plan_at(plan, plan->loss);
+    *hit = plan_at(plan, plan->hit);
+}

@@ -51,6 +51,10 @@ int64_t pawl_plan_cols(const struct pawl_plan *plan);
 // Queues forward and loss, no gradient. result (2): sums of losses and hits over the rows.
 void pawl_plan_evaluate(struct pawl_plan *plan, struct pawl_stream *stream, float *result);
 
+// The losses and hits (rows) of the last evaluate or train, after the stream was waited for.
+// Device memory: for the host device and tests.
+void pawl_plan_rows_told(const struct pawl_plan *plan, const float **loss, const float **hit);
+
 // Queues forward, loss and backward. The gradient is that of the sum of losses times scale; the
 // first micro-batch of a step (add = false) overwrites the gradient slab, the others add to it.
 // step numbers dropout's draws. result as in evaluate.

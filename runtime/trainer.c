@@ -1,0 +1,310 @@
+// trainer.c - opens a trainer and takes steps.
+
+#include "runtime/trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/io.h"
+#include "kernels/memory.h"
+#include "runtime/trainer_inside.h"
+
+static int check(const struct pawl_trainer_options *options)
+{
+    if (options->accumulate < 1 || options->batch < 1 || options->batch % options->accumulate)
+        return pawl_fail(PAWL_EINVAL, "--accumulate %lld does not divide --batch %lld: a batch is "
+                         "cut into that many equal micro-batches", (long long)options->accumulate,
+                         (long long)options->batch);
+    if (!(options->rule.rate > 0))
+        return pawl_fail(PAWL_EINVAL, "--lr must be above 0, not %g", (double)options->rule.rate);
+    return 0;
+}
+
+// The model's input and output against what the data offers.
+static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
+{
+    const struct pawl_data_info *info = pawl_data_info(data);
+    const struct pawl_architecture *arch = &trainer->model->architecture;
+    const struct pawl_layer *input = &arch->layers[0];
+    char mine[96], theirs[96];
+
+    if (input->in.tokens != (info->kind == PAWL_DATA_TOKENS))
+        return pawl_fail(PAWL_EINVAL, "model '%s' reads %s, the data holds %s", arch->name,
+                         input->in.tokens ? "tokens" : "numbers",
+                         input->in.tokens ? "numbers" : "tokens");
+    int64_t want = 1, have = 1;
+    for (int i = 0; i < input->in.shape.rank; i++)
+        want *= input->in.shape.dim[i];
+    for (int i = 0; i < info->shape.rank; i++)
+        have *= info->shape.dim[i];
+    if (!input->in.tokens && want != have)
+        return pawl_fail(PAWL_EINVAL, "model '%s' takes samples of shape %s, the data has %s",
+                         arch->name,
+                         pawl_shape_text(mine, sizeof(mine), input->in.shape.rank,
+                                         input->in.shape.dim),
+                         pawl_shape_text(theirs, sizeof(theirs), info->shape.rank,
+                                         info->shape.dim));
+    const int64_t cols = pawl_plan_cols(trainer->plan);
+    const bool classes = trainer->options.loss == PAWL_CROSS_ENTROPY;
+    if (classes && (!info->classes || info->classes > cols))
+        return pawl_fail(PAWL_EINVAL, info->classes ? "the data has %lld classes, model '%s' tells "
+                         "%lld apart" : "%.0lldcross-entropy needs whole-number labels, the data has "
+                         "floats; model '%s' has %lld outputs. try: --loss mse",
+                         (long long)info->classes, arch->name, (long long)cols);
+    if (!classes && info->targets != cols)
+        return pawl_fail(PAWL_EINVAL, "model '%s' has %lld outputs, the data %lld targets per row",
+                         arch->name, (long long)cols, (long long)info->targets);
+    return 0;
+}
+
+// Batches go to the device through page-locked memory; on the host the plan's own is as good.
+static int take_staging(struct pawl_trainer *t)
+{
+    const struct pawl_layer *input = &t->model->architecture.layers[0];
+    int64_t x = t->micro, y = pawl_plan_rows(t->plan);
+
+    for (int i = 0; i < input->in.shape.rank; i++)
+        x *= input->in.tokens && t->options.sequence ? t->options.sequence
+                                                     : input->in.shape.dim[i];
+    if (t->options.loss != PAWL_CROSS_ENTROPY) y *= pawl_plan_cols(t->plan);
+    t->x_bytes = (size_t)x * sizeof(float);
+    t->y_bytes = (size_t)y * sizeof(float);
+    if (t->device->host) {
+        t->x = pawl_plan_x(t->plan);
+        t->y = pawl_plan_y(t->plan);
+        return 0;
+    }
+    int rc = pawl_device_alloc(t->device, &t->x, t->x_bytes, PAWL_ON_HOST);
+    if (!rc) rc = pawl_device_alloc(t->device, &t->y, t->y_bytes, PAWL_ON_HOST);
+    return rc;
+}
+
+int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture *architecture,
+                      struct pawl_device *device, const struct pawl_trainer_options *options)
+{
+    struct pawl_trainer *t = NULL;
+    int rc = check(options);
+
+    if (!rc) rc = pawl_alloc(&t, sizeof(*t), "the trainer");
+    if (rc) return rc;
+    t->options = *options;
+    t->device = device;
+    t->micro = options->batch / options->accumulate;
+    t->loss = NAN;
+    rc = pawl_model_open(&t->model, architecture, device, true,
+                         pawl_optimizer_moments(&options->rule));
+    if (!rc)
+        rc = pawl_plan_open(&t->plan, t->model,
+                            &(struct pawl_plan_options){ .batch = t->micro,
+                                                         .sequence = options->sequence,
+                                                         .backward = true,
+                                                         .loss = options->loss,
+                                                         .seed = options->seed });
+    if (!rc && options->data) rc = fit(t, options->data);
+    if (!rc) rc = pawl_stream_open(&t->stream, device);
+    if (!rc) rc = take_staging(t);
+    if (!rc) rc = pawl_device_alloc(device, &t->norm, sizeof(float), PAWL_ON_DEVICE);
+    if (!rc) rc = trainer_describe(t);
+    if (rc) {
+        pawl_trainer_close(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void pawl_trainer_close(struct pawl_trainer *t)
+{
+    if (!t) return;
+    if (!t->device->host) {
+        pawl_device_free(t->device, t->x, t->x_bytes, PAWL_ON_HOST);
+        pawl_device_free(t->device, t->y, t->y_bytes, PAWL_ON_HOST);
+    }
+    pawl_device_free(t->device, t->norm, sizeof(float), PAWL_ON_DEVICE);
+    pawl_stream_close(t->stream);
+    pawl_plan_close(t->plan);
+    pawl_model_close(t->model);
+    pawl_free(t->constant_text);
+    pawl_free(t->training_text);
+    pawl_free(t);
+}
+
+struct pawl_model *pawl_trainer_model(struct pawl_trainer *t) { return t->model; }
+struct pawl_plan *pawl_trainer_plan(struct pawl_trainer *t) { return t->plan; }
+struct pawl_stream *pawl_trainer_stream(struct pawl_trainer *t) { return t->stream; }
+uint64_t pawl_trainer_step_number(const struct pawl_trainer *t) { return t->step; }
+uint64_t pawl_trainer_samples(const struct pawl_trainer *t) { return t->samples; }
+
+int pawl_trainer_register(struct pawl_trainer *t, struct pawl_saver *saver)
+{
+    return pawl_model_register(t->model, saver, t->options.rule.kind);
+}
+
+static int feed(struct pawl_trainer *t, struct pawl_data *data, uint64_t first)
+{
+    if (data) {
+        const int rc = pawl_data_batch(data, first, t->micro, t->x, t->y);
+        if (rc) return rc;
+    }
+    if (!t->device->host) {
+        pawl_stream_copy(t->stream, pawl_plan_x(t->plan), t->x, t->x_bytes);
+        pawl_stream_copy(t->stream, pawl_plan_y(t->plan), t->y, t->y_bytes);
+    }
+    return 0;
+}
+
+// Asks the saver where the old values of a part of a slab go; bytes may be zero.
+static float *passing(struct pawl_saver *saver, const float *slab, const struct pawl_segment *part)
+{
+    return saver && slab && part->count
+               ? pawl_saver_passing(saver, slab + part->start, (size_t)part->count * sizeof(float))
+               : NULL;
+}
+
+struct copies {
+    float *param, *moment[PAWL_MOMENTS_MAX];
+};
+
+// All of them or none: the update writes three copies in one pass or none. A lone one is made here.
+static void settle(const struct pawl_model *model, const struct pawl_segment *part,
+                   struct copies *copies)
+{
+    const size_t bytes = (size_t)part->count * sizeof(float);
+    bool all = copies->param;
+
+    for (int i = 0; i < PAWL_MOMENTS_MAX; i++)
+        if (model->moment[i]) all = all && copies->moment[i];
+    if (all) return;
+    if (copies->param) memcpy(copies->param, model->param + part->start, bytes);
+    for (int i = 0; i < PAWL_MOMENTS_MAX; i++)
+        if (copies->moment[i]) memcpy(copies->moment[i], model->moment[i] + part->start, bytes);
+    *copies = (struct copies){ 0 };
+}
+
+static float *at(float *slab, int64_t start)
+{
+    return slab ? slab + start : NULL;
+}
+
+static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struct pawl_update *rule)
+{
+    const struct pawl_model *model = t->model;
+    struct copies copies[PAWL_SEGMENTS] = { 0 };
+    const bool passes = saver && t->device->host;
+
+    for (int i = 0; passes && i < PAWL_SEGMENTS; i++) {
+        const struct pawl_segment *part = &model->segment[i];
+        copies[i].param = passing(saver, model->param, part);
+        for (int m = 0; m < PAWL_MOMENTS_MAX; m++)
+            copies[i].moment[m] = passing(saver, model->moment[m], part);
+        settle(model, part, &copies[i]);
+    }
+    if (saver) pawl_saver_fence(saver, t->stream);
+    for (int i = 0; i < PAWL_SEGMENTS; i++) {
+        const struct pawl_segment *part = &model->segment[i];
+        struct pawl_update own = *rule;
+        if (!part->count) continue;
+        if (!part->decay) own.decay = 0;
+        t->device->ops->update(t->stream, model->param + part->start,
+                               at(model->moment[0], part->start),
+                               at(model->moment[1], part->start), model->grad + part->start,
+                               part->count, &own, copies[i].param, copies[i].moment[0],
+                               copies[i].moment[1]);
+    }
+    if (passes) pawl_saver_passed(saver, t->stream);
+}
+
+static int micro_batches(struct pawl_trainer *t, double *loss)
+{
+    const int64_t rows = pawl_plan_rows(t->plan) * t->options.accumulate;
+    double sum = 0;
+
+    for (int64_t i = 0; i < t->options.accumulate; i++) {
+        float result[2] = { 0 };
+        int rc = feed(t, t->options.data, t->samples + (uint64_t)(i * t->micro));
+        if (rc) return rc;
+        pawl_plan_train(t->plan, t->stream,
+                        t->step * (uint64_t)t->options.accumulate + (uint64_t)i,
+                        1.0f / (float)rows, i > 0, result);
+        rc = pawl_stream_wait(t->stream);
+        if (rc) return rc;
+        sum += (double)result[0];
+    }
+    *loss = sum / (double)rows;
+    return 0;
+}
+
+int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
+                      struct pawl_step_result *result)
+{
+    struct pawl_update rule = t->options.rule;
+    double loss;
+    int rc = micro_batches(t, &loss);
+
+    if (rc) return rc;
+    if (!isfinite(loss))
+        return pawl_fail(PAWL_ECORRUPT, "the loss is %s in step %llu; that step was not taken. try: "
+                         "a smaller --lr, --clip 1, or look at the data", isnan(loss) ? "nan"
+                         : "infinite", (unsigned long long)t->step + 1);
+    const double factor = pawl_schedule_at(&t->options.schedule, t->step + 1, t->options.steps);
+    rule.rate = (float)((double)rule.rate * factor);
+    rule.step = (int64_t)t->step + 1;
+    rule.grad_scale = 1.0f;
+    if (t->options.clip > 0) {
+        t->device->ops->norm(t->stream, t->norm, t->model->grad, t->model->slab_floats, 1.0f);
+        rule.grad_norm = t->norm;
+        rule.clip = (float)t->options.clip;
+    }
+    result->update_start_ns = pawl_io()->now_ns();
+    update(t, saver, &rule);
+    float norm = NAN;
+    if (t->options.clip > 0) pawl_stream_copy(t->stream, &norm, t->norm, sizeof(norm));
+    rc = pawl_stream_wait(t->stream);
+    if (rc) return rc;
+    t->step++;
+    t->samples += (uint64_t)t->options.batch;
+    t->loss = loss;
+    result->loss = loss;
+    result->rate = (double)rule.rate;
+    result->grad_norm = (double)norm;
+    return 0;
+}
+
+// The last batch is filled up from the start; only `counted` samples of it are added up, by asking
+// once more for the sum of the first rows.
+static void add_up(struct pawl_trainer *t, int64_t counted, double *loss, double *hits,
+                   double *rows)
+{
+    const int64_t per_sample = pawl_plan_rows(t->plan) / t->micro;
+    const float *losses, *hit;
+
+    pawl_plan_rows_told(t->plan, &losses, &hit);
+    for (int64_t i = 0; i < counted * per_sample; i++) {
+        *loss += (double)losses[i];
+        *hits += (double)hit[i];
+    }
+    *rows += (double)(counted * per_sample);
+}
+
+int pawl_trainer_evaluate(struct pawl_trainer *t, struct pawl_data *data, uint64_t max_batches,
+                          double *loss, double *accuracy)
+{
+    const uint64_t samples = pawl_data_info(data)->samples, micro = (uint64_t)t->micro;
+    double sum = 0, hits = 0, rows = 0;
+    uint64_t batches = (samples + micro - 1) / micro;
+
+    if (max_batches && batches > max_batches) batches = max_batches;
+    for (uint64_t i = 0; i < batches; i++) {
+        float result[2];
+        int rc = feed(t, data, i * micro);
+        if (rc) return rc;
+        pawl_plan_evaluate(t->plan, t->stream, result);
+        rc = pawl_stream_wait(t->stream);
+        if (rc) return rc;
+        const uint64_t left = samples - i * micro;
+        add_up(t, (int64_t)(left < micro ? left : micro), &sum, &hits, &rows);
+    }
+    *loss = sum / rows;
+    *accuracy = t->options.loss == PAWL_CROSS_ENTROPY ? hits / rows : NAN;
+    return 0;
+}
