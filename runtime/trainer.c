@@ -16,7 +16,7 @@ static int check(const struct pawl_trainer_options *options)
                          "cut into that many equal micro-batches", (long long)options->accumulate,
                          (long long)options->batch);
     if (!(options->rule.rate > 0))
-        return pawl_fail(PAWL_EINVAL, "--lr must be above 0, not %g", (double)options->rule.rate);
+        return pawl_fail(PAWL_EINVAL, "--lr must be above 0, not %g", options->rule.rate);
     return 0;
 }
 
@@ -247,7 +247,7 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
                          "a smaller --lr, --clip 1, or look at the data", isnan(loss) ? "nan"
                          : "infinite", (unsigned long long)t->step + 1);
     const double factor = pawl_schedule_at(&t->options.schedule, t->step + 1, t->options.steps);
-    rule.rate = (float)((double)rule.rate * factor);
+    rule.rate *= factor;
     rule.step = (int64_t)t->step + 1;
     rule.grad_scale = 1.0f;
     if (t->options.clip > 0) {
@@ -265,7 +265,7 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
     t->samples += (uint64_t)t->options.batch;
     t->loss = loss;
     result->loss = loss;
-    result->rate = (double)rule.rate;
+    result->rate = rule.rate;
     result->grad_norm = (double)norm;
     return 0;
 }

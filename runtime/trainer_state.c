@@ -35,37 +35,21 @@ int pawl_optimizer_parse(enum pawl_optimizer *out, const char *name)
                      name);
 }
 
-// Floats as people typed them: 0.1, not 0.10000000149.
-static json_t *short_real(float x)
-{
-    char text[32];
-    double value;
-
-    snprintf(text, sizeof(text), "%.9g", (double)x);
-    for (int digits = 1; digits < 9; digits++) {
-        char shorter[32];
-        snprintf(shorter, sizeof(shorter), "%.*g", digits, (double)x);
-        if (sscanf(shorter, "%lf", &value) == 1 && (float)value == x) return json_real(value);
-    }
-    sscanf(text, "%lf", &value);
-    return json_real(value);
-}
-
 static json_t *optimizer_json(const struct pawl_trainer_options *options)
 {
     const struct pawl_update *rule = &options->rule;
     json_t *out = json_pack("{s:s, s:o, s:o}", "kind", pawl_optimizer_name(rule->kind),
-                            "learning_rate", short_real(rule->rate), "weight_decay",
-                            short_real(rule->decay));
+                            "learning_rate", json_real(rule->rate), "weight_decay",
+                            json_real(rule->decay));
 
     if (!out) return NULL;
     if (rule->kind == PAWL_ADAMW || rule->kind == PAWL_ADAM)
-        json_object_set_new(out, "betas", json_pack("[o, o]", short_real(rule->beta_1),
-                                                    short_real(rule->beta_2)));
-    if (rule->kind == PAWL_RMSPROP) json_object_set_new(out, "rho", short_real(rule->rho));
-    if (rule->kind != PAWL_SGD) json_object_set_new(out, "epsilon", short_real(rule->epsilon));
+        json_object_set_new(out, "betas", json_pack("[o, o]", json_real(rule->beta_1),
+                                                    json_real(rule->beta_2)));
+    if (rule->kind == PAWL_RMSPROP) json_object_set_new(out, "rho", json_real(rule->rho));
+    if (rule->kind != PAWL_SGD) json_object_set_new(out, "epsilon", json_real(rule->epsilon));
     if (rule->kind == PAWL_SGD || rule->kind == PAWL_RMSPROP)
-        json_object_set_new(out, "momentum", short_real(rule->momentum));
+        json_object_set_new(out, "momentum", json_real(rule->momentum));
     if (rule->kind == PAWL_SGD) json_object_set_new(out, "nesterov", json_boolean(rule->nesterov));
     json_object_set_new(out, "clip", json_real(options->clip));
     return out;
