@@ -1,0 +1,46 @@
+// train.c - pawl train: opens everything, runs the loop, writes the export.
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/io.h"
+#include "kernels/memory.h"
+#include "runtime/cli/exits.h"
+#include "runtime/cli/train.h"
+#include "runtime/cli/verbs.h"
+#include "runtime/signals.h"
+
+// --export PATH[=FORMAT]: the last snapshot, written in another format.
+static int export_model(const struct train *run)
+{
+    const char *text = run->options->export_to, *equals = strrchr(text, '=');
+    struct pawl_document *document = NULL;
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%.*s", equals ? (int)(equals - text) : (int)strlen(text), text);
+    int rc = pawl_document_read(&document, run->options->out);
+    if (!rc)
+        rc = pawl_document_write(document, path,
+                                 &(struct pawl_write_options){ .format = equals ? equals + 1 : NULL,
+                                                               .force = true });
+    pawl_document_free(document);
+    return rc;
+}
+
+int pawl_verb_train(const struct pawl_options *options)
+{
+    struct train run = { .options = options, .resumed_from = -1,
+                         .start_ns = pawl_io()->now_ns() };
+    int status = 0;
+
+    pawl_signals_install();
+    if (!train_open(&run, &status)) {
+        status = train_loop(&run);
+        const double seconds = (double)(pawl_io()->now_ns() - run.start_ns) / 1e9;
+        if (!status && options->export_to && export_model(&run)) status = pawl_exit_telling(PAWL_EIO);
+        pawl_report_done(run.report, pawl_trainer_step_number(run.trainer), run.last.loss, seconds,
+                         status);
+    }
+    train_close(&run);
+    return status;
+}

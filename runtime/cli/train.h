@@ -1,0 +1,44 @@
+// train.h - what the files of the train verb share: everything a run holds open.
+
+#ifndef PAWL_CLI_TRAIN_H
+#define PAWL_CLI_TRAIN_H
+
+#include "checkpoint/document.h"
+#include "checkpoint/saver.h"
+#include "runtime/cli/flags.h"
+#include "runtime/report/report.h"
+#include "runtime/trainer.h"
+
+struct train {
+    const struct pawl_options *options;
+    struct pawl_document *model;     // what MODEL names
+    struct pawl_device *device;
+    struct pawl_data *data, *val;    // val NULL: no validation
+    struct pawl_trainer *trainer;
+    struct pawl_saver *saver;        // NULL: --save-mode off
+    struct pawl_report *report;
+    char *architecture_json, *metadata_json;
+    struct pawl_trainer_options settings;
+
+    uint64_t steps;                  // the total
+    uint64_t first_step;             // where this process began
+    int64_t resumed_from;            // or -1
+    int64_t start_ns;
+    struct pawl_every save_every;
+    int64_t saved_ns;                // when the last save was asked for
+    uint64_t saved_step;             // which step it was of; 0: none yet
+    double val_loss;
+    struct pawl_step_result last;
+};
+
+// train_open.c: everything up to the first step. 0 or a PAWL_E code; *status is the exit code then.
+int train_open(struct train *run, int *status);
+void train_close(struct train *run);
+
+// train_resume.c: fills the trainer from the run directory, a path, or MODEL.
+int train_resume(struct train *run, int *status);
+
+// train_loop.c: steps, saves, validation, signals. Returns the exit code.
+int train_loop(struct train *run);
+
+#endif

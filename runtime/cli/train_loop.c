@@ -1,0 +1,155 @@
+// train_loop.c - step, tell, save when due, validate, and end well when asked to.
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/io.h"
+#include "runtime/cli/exits.h"
+#include "runtime/cli/train.h"
+#include "runtime/signals.h"
+
+enum { VAL_TOKEN_BATCHES = 64 };  // a text's validation part can be as long as an epoch
+
+static void tell_saves(struct train *run)
+{
+    struct pawl_save_event event;
+
+    while (run->saver && pawl_saver_poll(run->saver, &event)) {
+        if (event.state == PAWL_SAVE_DURABLE) pawl_signals_durable(event.step);
+        pawl_report_save(run->report, &event);
+    }
+}
+
+static double epochs_at(const struct train *run, uint64_t step)
+{
+    return (double)step * (double)run->settings.batch
+           / (double)pawl_data_info(run->data)->samples;
+}
+
+// Whether the step just made is one to save after.
+static bool due(const struct train *run, uint64_t step, int64_t now_ns)
+{
+    const struct pawl_every *every = &run->save_every;
+
+    switch (every->kind) {
+    case PAWL_EVERY_STEPS: return step % (uint64_t)every->value == 0;
+    case PAWL_EVERY_SECONDS: return (double)(now_ns - run->saved_ns) >= every->value * 1e9;
+    case PAWL_EVERY_EPOCHS:
+        return floor(epochs_at(run, step) / every->value)
+               > floor(epochs_at(run, step - 1) / every->value);
+    case PAWL_EVERY_NONE: break;
+    }
+    return false;
+}
+
+static void gather(struct train *run, struct pawl_progress *progress)
+{
+    *progress = (struct pawl_progress){ .metadata = run->metadata_json, .metric = run->val_loss };
+    pawl_trainer_progress(run->trainer, progress);
+}
+
+static void save(struct train *run, uint64_t step)
+{
+    struct pawl_progress progress;
+
+    gather(run, &progress);
+    run->saved_ns = pawl_io()->now_ns();
+    // A failure or a skip comes as an event and never stops training.
+    if (!pawl_saver_save(run->saver, pawl_trainer_stream(run->trainer), &progress))
+        run->saved_step = step;
+    tell_saves(run);
+}
+
+// The last save, waited for. 0 or the failure.
+static int save_last(struct train *run)
+{
+    struct pawl_progress progress;
+    const uint64_t step = pawl_trainer_step_number(run->trainer);
+    int rc = 0;
+
+    if (!run->saver) return 0;
+    if (run->saved_step == step && step)
+        rc = pawl_saver_wait(run->saver);
+    if (run->saved_step != step || rc) {
+        gather(run, &progress);
+        rc = pawl_saver_save_now(run->saver, pawl_trainer_stream(run->trainer), &progress);
+    }
+    tell_saves(run);
+    return rc;
+}
+
+static int validate(struct train *run)
+{
+    const int64_t start = pawl_io()->now_ns();
+    const bool tokens = pawl_data_info(run->val)->kind == PAWL_DATA_TOKENS;
+    double accuracy;
+    const int rc = pawl_trainer_evaluate(run->trainer, run->val, tokens ? VAL_TOKEN_BATCHES : 0,
+                                         &run->val_loss, &accuracy);
+
+    if (!rc)
+        pawl_report_eval(run->report, pawl_trainer_step_number(run->trainer), run->val_loss,
+                         accuracy, (double)(pawl_io()->now_ns() - start) / 1e9);
+    return rc;
+}
+
+// Saves what there is and ends so that the same command goes on. why: "TERM", "max-duration".
+static int end_early(struct train *run, const char *why)
+{
+    const uint64_t step = pawl_trainer_step_number(run->trainer);
+    int rc;
+
+    pawl_report_signal(run->report, step, why, run->saver ? "save and exit" : "exit");
+    rc = save_last(run);
+    if (rc) {
+        pawl_exit_telling(rc);
+        return PAWL_EXIT_IO;
+    }
+    return PAWL_EXIT_AGAIN;
+}
+
+static int one_step(struct train *run)
+{
+    const int64_t start = pawl_io()->now_ns();
+    int rc = pawl_trainer_step(run->trainer, run->saver, &run->last);
+
+    if (rc) return rc;
+    const uint64_t step = pawl_trainer_step_number(run->trainer);
+    const int64_t end = pawl_io()->now_ns();
+    pawl_report_step(run->report, &(struct pawl_report_step){
+        .step = step, .loss = run->last.loss, .rate_lr = run->last.rate,
+        .grad_norm = run->last.grad_norm, .start_ns = start, .end_ns = end });
+    tell_saves(run);
+    const bool epoch_ends = floor(epochs_at(run, step)) > floor(epochs_at(run, step - 1));
+    if (run->val && (epoch_ends || step == run->steps)) rc = validate(run);
+    if (!rc && run->saver && step < run->steps && due(run, step, end)) save(run, step);
+    return rc;
+}
+
+int train_loop(struct train *run)
+{
+    const double limit_s = run->options->max_duration_s;
+    int rc = 0;
+
+    while (pawl_trainer_step_number(run->trainer) < run->steps) {
+        const int signal = pawl_signals_pending();
+        if (signal) return end_early(run, pawl_signal_name(signal));
+        if (limit_s > 0 && (double)(pawl_io()->now_ns() - run->start_ns) >= limit_s * 1e9)
+            return end_early(run, "max-duration");
+        rc = one_step(run);
+        if (rc) break;
+    }
+    if (rc) {
+        const int status = pawl_exit_telling(rc);
+        if (run->saver) pawl_saver_wait(run->saver);
+        tell_saves(run);
+        return status;
+    }
+    if (pawl_trainer_step_number(run->trainer) > run->first_step || !run->first_step)
+        rc = save_last(run);
+    if (rc) {
+        pawl_exit_telling(rc);
+        return PAWL_EXIT_IO;
+    }
+    return 0;
+}

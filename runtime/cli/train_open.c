@@ -1,0 +1,268 @@
+// train_open.c - from flags to a run that is ready for its first step.
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/source.h"
+#include "kernels/io.h"
+#include "kernels/memory.h"
+#include "runtime/cli/exits.h"
+#include "runtime/cli/train.h"
+
+static double or_else(double given, double fallback)
+{
+    return isnan(given) ? fallback : given;
+}
+
+static int64_t or_count(int64_t given, int64_t fallback)
+{
+    return given < 0 ? fallback : given;
+}
+
+static bool reads_tokens(const struct train *run)
+{
+    return run->model->architecture->layers[0].in.tokens;
+}
+
+// What a file says of its optimizer, where no flag says otherwise.
+static double from_file(const struct train *run, const char *field, double fallback)
+{
+    const json_t *optimizer = run->model->training ? run->model->training->optimizer : NULL;
+    const json_t *value = json_object_get(optimizer, field);
+
+    return json_is_number(value) ? json_number_value(value) : fallback;
+}
+
+static int choose_rule(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    struct pawl_update *rule = &run->settings.rule;
+    const json_t *optimizer = run->model->training ? run->model->training->optimizer : NULL;
+    const char *filed = json_string_value(json_object_get(optimizer, "kind"));
+    const json_t *betas = json_object_get(optimizer, "betas");
+    int rc = pawl_optimizer_parse(&rule->kind, o->optimizer ? o->optimizer : filed ? filed
+                                  : "adamw");
+
+    if (rc) return rc;
+    rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
+                                          : 0.001));
+    rule->beta_1 = json_array_size(betas) == 2 ? json_number_value(json_array_get(betas, 0)) : 0.9;
+    rule->beta_2 = json_array_size(betas) == 2 ? json_number_value(json_array_get(betas, 1)) : 0.999;
+    rule->beta_1 = or_else(o->betas[0], rule->beta_1);
+    rule->beta_2 = or_else(o->betas[1], rule->beta_2);
+    rule->epsilon = or_else(o->eps, from_file(run, "epsilon", 1e-8));
+    rule->decay = or_else(o->weight_decay, from_file(run, "weight_decay",
+                                                     rule->kind == PAWL_ADAMW ? 0.01 : 0));
+    rule->momentum = or_else(o->momentum, from_file(run, "momentum", 0));
+    rule->rho = from_file(run, "rho", 0.99);
+    rule->nesterov = json_is_true(json_object_get(optimizer, "nesterov"));
+    run->settings.clip = or_else(o->clip, from_file(run, "clip", 0));
+    return 0;
+}
+
+static int choose_loss(struct train *run)
+{
+    const char *said = run->options->loss ? run->options->loss : run->model->architecture->loss;
+
+    if (!*said) said = pawl_data_info(run->data)->targets ? "mse" : "cross-entropy";
+    return pawl_loss_parse(&run->settings.loss, said);
+}
+
+static int open_data(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    char *end = NULL;
+    const double fraction = o->val ? strtod(o->val, &end) : 0;
+    const bool is_fraction = o->val && end != o->val && !*end;
+    struct pawl_data_options options = {
+        .part = PAWL_DATA_TRAIN,
+        .fraction = is_fraction ? fraction : 0,
+        .sequence = or_count(o->seq, reads_tokens(run)
+                                         ? run->model->architecture->layers[0].in.shape.dim[0] : 0),
+        .seed = (uint64_t)or_count(o->seed, 0),
+        .shuffle = o->shuffle,
+    };
+
+    if (!o->data)
+        return pawl_fail(PAWL_EINVAL, "train needs --data. try: --data text:PATH, tokens:FILE, "
+                         "idx:DIR or npy:X.npy,Y.npy");
+    if (is_fraction && !(fraction > 0 && fraction < 1))
+        return pawl_fail(PAWL_EINVAL, "--val %s: a fraction lies between 0 and 1", o->val);
+    int rc = pawl_data_open(&run->data, o->data, &options);
+    options.part = PAWL_DATA_VALIDATE;
+    if (!rc && o->val) rc = pawl_data_open(&run->val, is_fraction ? o->data : o->val, &options);
+    // A MNIST family directory brings its test set along.
+    if (!rc && !o->val && !strncmp(o->data, "idx:", 4))
+        rc = pawl_data_open(&run->val, o->data, &options);
+    return rc;
+}
+
+static int choose_length(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    const double samples = (double)pawl_data_info(run->data)->samples;
+    const double batch = (double)run->settings.batch;
+
+    if (o->steps >= 0 && !isnan(o->epochs))
+        return pawl_fail(PAWL_EINVAL, "--steps and --epochs both say how long to train. try: one");
+    run->steps = o->steps >= 0 ? (uint64_t)o->steps
+                               : (uint64_t)ceil(or_else(o->epochs, 1.0) * samples / batch);
+    run->settings.steps = run->steps;
+    run->save_every = o->save_every;
+    if (run->save_every.kind == PAWL_EVERY_NONE)
+        run->save_every = (struct pawl_every){ PAWL_EVERY_SECONDS, 600 };
+    return 0;
+}
+
+static int choose(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    struct pawl_trainer_options *settings = &run->settings;
+    int rc = choose_rule(run);
+
+    if (!rc) rc = choose_loss(run);
+    if (!rc) rc = pawl_schedule_parse(&settings->schedule, o->schedule);
+    settings->data = run->data;
+    settings->batch = or_count(o->batch, reads_tokens(run) ? 8 : 64);
+    settings->accumulate = or_count(o->accumulate, 1);
+    settings->sequence = o->seq < 0 ? 0 : o->seq;
+    settings->seed = (uint64_t)or_count(o->seed, 0);
+    return rc ? rc : choose_length(run);
+}
+
+static int read_metadata(struct train *run)
+{
+    json_t *all = json_object();
+    int rc = 0;
+
+    for (int i = 0; !rc && i < run->options->meta_count; i++) {
+        const char *text = run->options->meta[i], *equals = strchr(text, '=');
+        json_error_t error;
+        json_t *value = equals ? json_loads(equals + 1, JSON_DECODE_ANY, &error) : NULL;
+        if (!value)
+            rc = pawl_fail(PAWL_EINVAL, "--meta %.200s: KEY=JSON is wanted, as in --meta "
+                           "note='\"first try\"'", text);
+        else if (json_object_setn_new(all, text, (size_t)(equals - text), value))
+            rc = pawl_fail(PAWL_EINVAL, "--meta %.200s: the key is not valid UTF-8", text);
+    }
+    char *dumped = rc ? NULL : json_dumps(all, JSON_COMPACT);
+    if (!rc) rc = dumped ? pawl_strdup(&run->metadata_json, dumped)
+                         : pawl_fail(PAWL_ENOMEM, "no memory for --meta");
+    free(dumped);
+    json_decref(all);
+    return rc;
+}
+
+static int open_saver(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    const bool off = o->save_mode && !strcmp(o->save_mode, "off");
+
+    if (off) return 0;
+    if (!o->out)
+        return pawl_fail(PAWL_EINVAL, "train needs --out DIR to keep snapshots in. try: --out "
+                         "runs/a, or --save-mode off");
+    int rc = pawl_architecture_to_json(&run->architecture_json, run->model->architecture);
+    if (!rc)
+        rc = pawl_saver_open(&run->saver,
+                             &(struct pawl_saver_options){
+                                 .where = o->out, .keep = o->keep, .mode = o->save_mode,
+                                 .architecture = run->architecture_json,
+                                 .host_memory_bytes = o->host_memory < 0
+                                                          ? 0 : (uint64_t)o->host_memory },
+                             run->device);
+    return rc;
+}
+
+static int open_report(struct train *run)
+{
+    const struct pawl_options *o = run->options;
+    const struct pawl_report_options options = {
+        .json = o->json, .quiet = o->quiet, .log_every = o->log_every < 0 ? 0 : o->log_every,
+        .html = o->report, .trace = o->trace, .tensorboard = o->tensorboard,
+        .metrics = o->metrics,
+    };
+
+    return pawl_report_open(&run->report, &options);
+}
+
+static void tell_start(struct train *run)
+{
+    const struct pawl_model *model = pawl_trainer_model(run->trainer);
+    const bool tokens = reads_tokens(run);
+    char words[128];
+    json_t *skipped = json_array();
+    const char *path, *why;
+    uint64_t step;
+
+    for (int i = 0; run->saver && pawl_saver_skipped(run->saver, i, &step, &path, &why); i++)
+        json_array_append_new(skipped, json_pack("{s:I, s:s, s:s}", "step", (json_int_t)step,
+                                                 "path", path, "why", why));
+    snprintf(words, sizeof(words), "%.63s, %.3g M parameters", model->architecture.name,
+             (double)model->param_count / 1e6);
+    const int64_t sequence = run->settings.sequence ? run->settings.sequence
+                                                    : model->architecture.layers[0].in.shape.dim[0];
+    pawl_report_start(run->report, &(struct pawl_report_start){
+        .device = run->device->kind->name, .device_words = run->device->words, .model = words,
+        .data = pawl_data_info(run->data)->words, .ranks = 1, .params = model->param_count,
+        .state_bytes = run->saver ? pawl_saver_state_bytes(run->saver) : 0,
+        .ring_bytes = run->saver ? pawl_saver_ring_bytes(run->saver) : 0,
+        .resumed_from = run->resumed_from, .skipped = skipped, .first_step = run->first_step,
+        .last_step = run->steps, .unit = tokens ? "tokens" : "samples",
+        .units_per_step = (double)run->settings.batch * (tokens ? (double)sequence : 1.0) });
+    json_decref(skipped);
+}
+
+int train_open(struct train *run, int *status)
+{
+    const struct pawl_options *o = run->options;
+    int rc = pawl_source_open(&run->model, o->arguments[0], o->arch);
+
+    if (!rc && !run->model->architecture)
+        rc = pawl_fail(PAWL_EINVAL, "%s holds no architecture. try: --arch MODEL beside it",
+                       o->arguments[0]);
+    if (!rc && o->dtype && strcmp(o->dtype, "fp32"))
+        rc = pawl_fail(PAWL_EINVAL, "--dtype %s: this build computes in fp32 only", o->dtype);
+    if (!rc) rc = pawl_device_open(&run->device, o->device ? o->device : "auto",
+                                   (int)or_count(o->threads, 0));
+    if (!rc) rc = open_data(run);
+    if (!rc) rc = choose(run);
+    if (!rc) rc = read_metadata(run);
+    if (!rc) rc = open_report(run);
+    if (!rc) rc = pawl_trainer_open(&run->trainer, run->model->architecture, run->device,
+                                    &run->settings);
+    *status = pawl_exit_of(rc);
+    if (!rc) {
+        rc = open_saver(run);
+        *status = pawl_exit_of_output(rc);
+    }
+    if (!rc && run->saver) {
+        rc = pawl_trainer_register(run->trainer, run->saver);
+        if (!rc) rc = pawl_saver_ready(run->saver);
+        *status = pawl_exit_of(rc);
+    }
+    if (rc) fprintf(stderr, "pawl: %s\n", pawl_error());
+    if (!rc) rc = train_resume(run, status);
+    if (rc) return rc;
+    run->first_step = pawl_trainer_step_number(run->trainer);
+    run->val_loss = NAN;
+    run->last.loss = NAN;
+    run->saved_ns = pawl_io()->now_ns();
+    tell_start(run);
+    return 0;
+}
+
+void train_close(struct train *run)
+{
+    pawl_saver_close(run->saver);  // the loop has waited and told
+    pawl_report_close(run->report);
+    pawl_trainer_close(run->trainer);
+    pawl_data_close(run->val);
+    pawl_data_close(run->data);
+    pawl_device_close(run->device);
+    pawl_document_free(run->model);
+    pawl_free(run->architecture_json);
+    pawl_free(run->metadata_json);
+}
