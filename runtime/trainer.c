@@ -7,6 +7,7 @@
 
 #include "kernels/io.h"
 #include "kernels/memory.h"
+#include "kernels/philox.h"
 #include "runtime/trainer_inside.h"
 
 static int check(const struct pawl_trainer_options *options)
@@ -57,7 +58,32 @@ static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
     return 0;
 }
 
-// Batches go to the device through page-locked memory; on the host the plan's own is as good.
+// A batch for measuring: tokens and labels over their whole range, numbers in [0, 1).
+static void make_up(struct pawl_trainer *t)
+{
+    const struct pawl_architecture *arch = &t->model->architecture;
+    const bool tokens = arch->layers[0].in.tokens, classes = t->options.loss == PAWL_CROSS_ENTROPY;
+    const uint32_t vocab = tokens && arch->layers[1].kind == PAWL_EMBEDDING
+                               ? (uint32_t)arch->layers[1].embedding.vocab : 2;
+    const uint32_t cols = (uint32_t)pawl_plan_cols(t->plan);
+    int32_t *x = t->x, *y = t->y;
+
+    for (uint32_t i = 0; i < t->x_bytes / sizeof(*x); i++) {
+        const uint32_t word = pawl_philox(1, 0, 0, i).word[0];
+        const float real = pawl_uniform(word);
+        x[i] = (int32_t)(word % vocab);
+        if (!tokens) memcpy(&x[i], &real, sizeof(real));
+    }
+    for (uint32_t i = 0; i < t->y_bytes / sizeof(*y); i++) {
+        const uint32_t word = pawl_philox(1, 1, 0, i).word[0];
+        const float real = pawl_uniform(word);
+        y[i] = (int32_t)(word % cols);
+        if (!classes) memcpy(&y[i], &real, sizeof(real));
+    }
+}
+
+// Batches go to the device through page-locked memory; on the host the plan's own is as good,
+// unless one batch must last: the plan reuses its place.
 static int take_staging(struct pawl_trainer *t)
 {
     const struct pawl_layer *input = &t->model->architecture.layers[0];
@@ -69,13 +95,15 @@ static int take_staging(struct pawl_trainer *t)
     if (t->options.loss != PAWL_CROSS_ENTROPY) y *= pawl_plan_cols(t->plan);
     t->x_bytes = (size_t)x * sizeof(float);
     t->y_bytes = (size_t)y * sizeof(float);
-    if (t->device->host) {
+    t->staged = !t->device->host || !t->options.data;
+    if (!t->staged) {
         t->x = pawl_plan_x(t->plan);
         t->y = pawl_plan_y(t->plan);
         return 0;
     }
     int rc = pawl_device_alloc(t->device, &t->x, t->x_bytes, PAWL_ON_HOST);
     if (!rc) rc = pawl_device_alloc(t->device, &t->y, t->y_bytes, PAWL_ON_HOST);
+    if (!rc && !t->options.data) make_up(t);
     return rc;
 }
 
@@ -116,7 +144,7 @@ int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture 
 void pawl_trainer_close(struct pawl_trainer *t)
 {
     if (!t) return;
-    if (!t->device->host) {
+    if (t->staged) {
         pawl_device_free(t->device, t->x, t->x_bytes, PAWL_ON_HOST);
         pawl_device_free(t->device, t->y, t->y_bytes, PAWL_ON_HOST);
     }
@@ -146,7 +174,7 @@ static int feed(struct pawl_trainer *t, struct pawl_data *data, uint64_t first)
         const int rc = pawl_data_batch(data, first, t->micro, t->x, t->y);
         if (rc) return rc;
     }
-    if (!t->device->host) {
+    if (t->staged) {
         pawl_stream_copy(t->stream, pawl_plan_x(t->plan), t->x, t->x_bytes);
         pawl_stream_copy(t->stream, pawl_plan_y(t->plan), t->y, t->y_bytes);
     }

@@ -15,6 +15,7 @@ struct pawl_trainer {
     struct pawl_stream *stream;
     int64_t micro;        // samples per micro-batch
     void *x, *y;          // where data.h writes a micro-batch
+    bool staged;          // they are page-locked memory of our own, not the plan's
     size_t x_bytes, y_bytes;
     float *norm;          // (1), device memory
     uint64_t step, samples;
