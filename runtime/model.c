@@ -41,8 +41,9 @@ static int place(struct pawl_model *model, int layer, int i, const struct pawl_p
     if (rc) return rc;
     *tensor = (struct pawl_tensor){ .dtype = PAWL_F32, .rank = param->rank, .offset_bytes = *end,
                                     .size_bytes = bytes };
-    snprintf(tensor->name, sizeof(tensor->name), "%s.%s", model->architecture.layers[layer].name,
-             param->suffix);
+    if (snprintf(tensor->name, sizeof(tensor->name), "%s.%s",
+                 model->architecture.layers[layer].name, param->suffix) > PAWL_NAME_MAX)
+        return pawl_fail(PAWL_EINVAL, "the name of layer %d is too long", layer);
     for (int d = 0; d < PAWL_RANK_MAX; d++)
         tensor->dim[d] = d < param->rank ? param->dim[d] : 1;
     model->param_of[layer][i] = model->tensor_count++;

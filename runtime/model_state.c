@@ -83,10 +83,13 @@ int pawl_model_take(struct pawl_model *model, const struct pawl_document *docume
     return rc;
 }
 
-static void slot_name(char *out, size_t size, enum pawl_optimizer kind, int moment,
-                      const char *weight)
+static int slot_name(char *out, size_t size, enum pawl_optimizer kind, int moment,
+                     const char *weight)
 {
-    snprintf(out, size, "optimizer.%s.%s", pawl_optimizer_slot(kind, moment), weight);
+    if (snprintf(out, size, "optimizer.%s.%s", pawl_optimizer_slot(kind, moment), weight)
+        < (int)size)
+        return 0;
+    return pawl_fail(PAWL_EINVAL, "tensor name '%.64s...' is too long", weight);
 }
 
 int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document *document,
@@ -99,12 +102,14 @@ int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document
     for (int pass = 0; !rc && pass < 2; pass++)
         for (int m = 0; m < PAWL_MOMENTS_MAX && model->moment[m]; m++)
             for (int i = 0; !rc && i < model->tensor_count; i++) {
-                slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
+                rc = slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
                 const struct pawl_entry *entry =
                     training ? find(training->tensors, training->tensor_count, name) : NULL;
                 const bool good = entry && fits(&model->tensors[i], &entry->tensor)
                                   && entry->tensor.dtype == PAWL_F32;
-                if (pass == 0) {
+                if (rc) {
+                    break;
+                } else if (pass == 0) {
                     wanted++;
                     found += good;
                 } else if (found == wanted) {
@@ -129,9 +134,10 @@ int pawl_model_register(struct pawl_model *model, struct pawl_saver *saver,
                             PAWL_F32, model->tensors[i].rank, model->tensors[i].dim);
     for (int m = 0; m < PAWL_MOMENTS_MAX && model->moment[m]; m++)
         for (int i = 0; !rc && i < model->tensor_count; i++) {
-            slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
-            rc = pawl_saver_add(saver, name, pawl_model_at(model, model->moment[m], i), PAWL_F32,
-                                model->tensors[i].rank, model->tensors[i].dim);
+            rc = slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
+            if (!rc)
+                rc = pawl_saver_add(saver, name, pawl_model_at(model, model->moment[m], i),
+                                    PAWL_F32, model->tensors[i].rank, model->tensors[i].dim);
         }
     return rc;
 }

@@ -181,7 +181,7 @@ static const char *const knot =
     "{\"name\":\"b\",\"kind\":\"dense\",\"inputs\":[\"a\"],\"config\":{\"units\":8}},"
     "{\"name\":\"s1\",\"kind\":\"add\",\"inputs\":[\"a\",\"b\"],\"config\":{}},"
     "{\"name\":\"n\",\"kind\":\"layer_norm\",\"inputs\":[\"s1\"],\"config\":{}},"
-    "{\"name\":\"act\",\"kind\":\"activation\",\"inputs\":[\"n\"],\"config\":{\"activation\":\"elu\"}},"
+    "{\"name\":\"act\",\"kind\":\"activate\",\"inputs\":[\"n\"],\"config\":{\"activation\":\"elu\"}},"
     "{\"name\":\"c\",\"kind\":\"dense\",\"inputs\":[\"act\"],\"config\":{\"units\":8,"
     "\"activation\":\"tanh\"}},"
     "{\"name\":\"s2\",\"kind\":\"add\",\"inputs\":[\"c\",\"s1\"],\"config\":{}},"
