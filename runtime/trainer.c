@@ -30,7 +30,7 @@ static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
     char mine[96], theirs[96];
 
     if (input->in.tokens != (info->kind == PAWL_DATA_TOKENS))
-        return pawl_fail(PAWL_EINVAL, "model '%s' reads %s, the data holds %s", arch->name,
+        return pawl_fail(PAWL_ECORRUPT, "model '%s' reads %s, the data holds %s", arch->name,
                          input->in.tokens ? "tokens" : "numbers",
                          input->in.tokens ? "numbers" : "tokens");
     int64_t want = 1, have = 1;
@@ -39,7 +39,7 @@ static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
     for (int i = 0; i < info->shape.rank; i++)
         have *= info->shape.dim[i];
     if (!input->in.tokens && want != have)
-        return pawl_fail(PAWL_EINVAL, "model '%s' takes samples of shape %s, the data has %s",
+        return pawl_fail(PAWL_ECORRUPT, "model '%s' takes samples of shape %s, the data has %s",
                          arch->name,
                          pawl_shape_text(mine, sizeof(mine), input->in.shape.rank,
                                          input->in.shape.dim),
@@ -48,12 +48,12 @@ static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
     const int64_t cols = pawl_plan_cols(trainer->plan);
     const bool classes = trainer->options.loss == PAWL_CROSS_ENTROPY;
     if (classes && (!info->classes || info->classes > cols))
-        return pawl_fail(PAWL_EINVAL, info->classes ? "the data has %lld classes, model '%s' tells "
+        return pawl_fail(PAWL_ECORRUPT, info->classes ? "the data has %lld classes, model '%s' tells "
                          "%lld apart" : "%.0lldcross-entropy needs whole-number labels, the data has "
                          "floats; model '%s' has %lld outputs. try: --loss mse",
                          (long long)info->classes, arch->name, (long long)cols);
     if (!classes && info->targets != cols)
-        return pawl_fail(PAWL_EINVAL, "model '%s' has %lld outputs, the data %lld targets per row",
+        return pawl_fail(PAWL_ECORRUPT, "model '%s' has %lld outputs, the data %lld targets per row",
                          arch->name, (long long)cols, (long long)info->targets);
     return 0;
 }

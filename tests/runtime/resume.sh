@@ -1,0 +1,100 @@
+#!/bin/sh
+# test: timeout=600
+# RESUME: a run that is stopped and started again with the same command ends in the same bits as one
+# that never stopped, for presets x optimizers x threads x ways to stop it. Killed runs must really
+# have been killed: a run that ended first is tried again with a later start.
+set -eu
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+failed=0 runs=0 killed=0
+
+# A text and a small image set, the same on every machine.
+i=0
+while [ $i -lt 400 ]; do
+    echo "line $i: the pawl keeps what the ratchet gained, $((i * i % 97)) and $((i * 7 % 31))"
+    i=$((i + 1))
+done > text.txt
+cat > cnn.json <<'JSON'
+{"pawl":1,"name":"tiny","loss":"cross-entropy","layers":[
+{"name":"input","kind":"input","inputs":[],"config":{"shape":[6,6,1]}},
+{"name":"c1","kind":"conv2d","inputs":["input"],"config":{"filters":8,"kernel":[3,3],"padding":"same","activation":"relu"}},
+{"name":"p1","kind":"max_pool2d","inputs":["c1"],"config":{"size":[2,2]}},
+{"name":"flat","kind":"flatten","inputs":["p1"],"config":{}},
+{"name":"out","kind":"dense","inputs":["flat"],"config":{"units":5}}]}
+JSON
+
+# npy HEADER-SHAPE DESCR: a header of 128 bytes.
+npy() {
+    head=$(printf "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" "$2" "$1")
+    printf '\223NUMPY\001\000v\000%-117s\n' "$head"
+}
+{ npy '(96, 6, 6, 1)' '|u1'; head -c 3456 text.txt; } > x.npy
+{ npy '(96,)' '|u1'
+  i=0
+  while [ $i -lt 96 ]; do printf "\\$(printf %03o $((i * 11 % 5)))"; i=$((i + 1)); done; } > y.npy
+{ npy '(96, 12)' '|u1'; head -c 1152 text.txt; } > rows.npy
+
+STEPS=120
+
+# train OUT THREADS: the command under test, for the model and optimizer at hand.
+train() {
+    # shellcheck disable=SC2086
+    "$PAWL" train $model --data $data --out "$1" --threads "$2" --optimizer "$optimizer" \
+        $extra --steps $STEPS --save-every 15 --batch 8 --seed 3 --json
+}
+
+# stop HOW THREADS: one run that is stopped by HOW after its 40th step's event, then goes on. Prints
+# the exit code of the first part.
+stop_and_go() {
+    rm -rf stopped events; mkfifo events
+    train stopped "$2" > events 2> errors & pid=$!
+    seen=0 code=0
+    while read -r line; do
+        case $line in
+        *'"event":"step"'*) seen=$((seen + 1)); [ $seen -eq 40 ] && kill "-$1" $pid ;;
+        esac
+    done < events
+    wait $pid || code=$?
+    train stopped "$3" > again.json 2>> errors || { cat errors >&2; return 1; }
+    echo $code
+}
+
+check() {
+    name="$model $optimizer $extra"
+    rm -rf whole
+    train whole 1 > whole.json 2> errors || { cat errors; failed=$((failed + 1)); return; }
+    for how in KILL TERM; do
+        for threads in '1 2' '2 1'; do
+            runs=$((runs + 1))
+            # shellcheck disable=SC2086
+            code=$(stop_and_go $how $threads) || { failed=$((failed + 1)); continue; }
+            case $how-$code in
+            KILL-137 | TERM-75) killed=$((killed + 1)) ;;
+            *-0) ;;  # it was quicker than we were
+            *) echo "$name: SIG$how ended with $code"; failed=$((failed + 1)) ;;
+            esac
+            if ! "$PAWL" diff whole stopped > difference; then
+                echo "$name, SIG$how, threads $threads: resumed run differs"
+                head -5 difference
+                failed=$((failed + 1))
+            fi
+        done
+    done
+}
+
+for optimizer in adamw adam sgd rmsprop; do
+    case $optimizer in
+    sgd) extra='--momentum 0.9 --lr 0.01 --schedule cosine,warmup=10' ;;
+    rmsprop) extra='--lr 0.001 --weight-decay 0.01' ;;
+    adam) extra='--clip 1 --accumulate 2' ;;
+    *) extra='--schedule linear,warmup=5,min=0.1' ;;
+    esac
+    model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
+    model='mlp:12-16-5' data=npy:rows.npy,y.npy; check
+    model=cnn.json data=npy:x.npy,y.npy; check
+done
+
+echo "$runs stopped runs, $killed of them before their end, $failed failed"
+[ $failed -eq 0 ] && [ $killed -ge $((runs / 2)) ]
