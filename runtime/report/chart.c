@@ -7,7 +7,7 @@
 
 #include "runtime/report/words.h"
 
-enum { WIDTH = 1000, HEIGHT = 260, TICKS = 4, LANE_HEIGHT = 26 };
+enum { WIDTH = 1000, HEIGHT = 260, TICKS = 4, LANE_HEIGHT = 26, SHADED_BARS = 300 };
 
 void pawl_html_text(struct pawl_text *out, const char *text)
 {
@@ -53,6 +53,7 @@ static struct range y_range(const struct pawl_chart *chart)
             r.least = fmin(r.least, y);
             r.most = fmax(r.most, isnan(chart->y_most) ? y : fmin(y, chart->y_most));
         }
+    if (!isnan(chart->y_least)) r.least = fmin(r.least, chart->y_least);
     if (!(r.least <= r.most))
         return (struct range){ 0, 1, 0.25 };
     if (r.most - r.least < 1e-9 * fmax(fabs(r.most), 1e-30)) {
@@ -112,7 +113,6 @@ void pawl_chart_add(struct pawl_text *out, const struct pawl_chart *chart)
 {
     const struct range r = y_range(chart);
     const int ticks = (int)lround((r.most - r.least) / r.tick);
-    char a[PAWL_WORDS], b[PAWL_WORDS], c[PAWL_WORDS];
 
     add_legend(out, chart);
     pawl_text_format(out, "<div class=\"chart\"><div class=\"y\">");
@@ -129,12 +129,11 @@ void pawl_chart_add(struct pawl_text *out, const struct pawl_chart *chart)
     for (int i = 0; i < chart->series_count; i++)
         if (chart->series[i].count)
             add_series(out, chart, &chart->series[i], &r);
-    pawl_text_format(out,
-                     "</svg><div class=\"x\"><span>step %s</span><span>%s</span><span>%s</span>"
-                     "</div></div>\n",
-                     pawl_words_count(a, chart->x_least),
-                     pawl_words_count(b, floor((chart->x_least + chart->x_most) / 2)),
-                     pawl_words_count(c, chart->x_most));
+    pawl_text_format(
+        out,
+        "</svg><div class=\"x\"><span>step %.0f</span><span>%.0f</span><span>%.0f</span>"
+        "</div></div>\n",
+        chart->x_least, floor((chart->x_least + chart->x_most) / 2), chart->x_most);
 }
 
 // ---- lanes
@@ -157,26 +156,53 @@ static void add_bar(struct pawl_text *out, const struct window *w, int lane, int
                      fmax(to - from, 0.4), LANE_HEIGHT - 8, fmax(to - from, 0.4));
 }
 
-// Steps one by one where they are remembered so, in two shades in turn; else as they were joined.
-static void add_compute(struct pawl_text *out, const struct pawl_history *h, const struct window *w)
+// The i-th bar of the compute lane: a step where the window's are remembered one by one, else a
+// bucket. false: no more.
+static bool compute_bar(const struct pawl_history *h, const struct window *w, int64_t i,
+                        struct window *bar)
 {
     const int64_t recent = pawl_history_recent(h);
-    const bool single = recent && pawl_history_recent_step(h, 0)->start_ns <= w->from_ns
-                        && (recent < PAWL_RECENT_STEPS || h->bucket_steps == 1);
 
-    for (int odd = 0; odd < 2; odd++) {
+    if (recent && pawl_history_recent_step(h, 0)->start_ns <= w->from_ns) {
+        if (i >= recent)
+            return false;
+        *bar = (struct window){ pawl_history_recent_step(h, i)->start_ns,
+                                pawl_history_recent_step(h, i)->end_ns };
+        return true;
+    }
+    if (i >= h->bucket_count)
+        return false;
+    *bar = (struct window){ h->buckets[i].start_ns, h->buckets[i].end_ns };
+    return true;
+}
+
+// Few bars in two shades in turn, so that each is seen; of many only the gaps between them.
+static void add_compute(struct pawl_text *out, const struct pawl_history *h, const struct window *w)
+{
+    const int64_t gap_ns = (w->to_ns - w->from_ns) / 1000;
+    struct window bar, joined = { 0, 0 };
+    int64_t count = 0;
+
+    for (int64_t i = 0; compute_bar(h, w, i, &bar); i++)
+        count += bar.from_ns < w->to_ns && bar.to_ns > w->from_ns;
+    for (int odd = 0; odd < 2 && count <= SHADED_BARS; odd++) {
         pawl_text_format(out, "<path class=\"compute%s\" d=\"", odd ? " odd" : "");
-        for (int64_t i = 0; single && i < recent; i++) {
-            const struct pawl_recent_step *s = pawl_history_recent_step(h, i);
-
-            if ((int)(s->step % 2) == odd)
-                add_bar(out, w, 0, s->start_ns, s->end_ns);
-        }
-        for (int64_t i = 0; !single && i < h->bucket_count; i++)
-            if (i % 2 == odd)
-                add_bar(out, w, 0, h->buckets[i].start_ns, h->buckets[i].end_ns);
+        for (int64_t i = odd; compute_bar(h, w, i, &bar); i += 2)
+            add_bar(out, w, 0, bar.from_ns, bar.to_ns);
         pawl_text_format(out, "\"/>");
     }
+    if (count <= SHADED_BARS)
+        return;
+    pawl_text_format(out, "<path class=\"compute\" d=\"");
+    for (int64_t i = 0; compute_bar(h, w, i, &bar); i++) {
+        if (i && bar.from_ns - joined.to_ns > gap_ns)
+            add_bar(out, w, 0, joined.from_ns, joined.to_ns);
+        if (!i || bar.from_ns - joined.to_ns > gap_ns)
+            joined.from_ns = bar.from_ns;
+        joined.to_ns = bar.to_ns;
+    }
+    add_bar(out, w, 0, joined.from_ns, joined.to_ns);
+    pawl_text_format(out, "\"/>");
 }
 
 void pawl_chart_lanes(struct pawl_text *out, const struct pawl_history *h, int64_t from_ns,

@@ -20,7 +20,8 @@ struct pawl_series {
 
 struct pawl_chart {
     const char *title, *y_unit;
-    double y_most;  // values above are drawn at the top; NaN: none are
+    double y_least;  // the axis begins there at most; NaN: where the values do
+    double y_most;   // values above are drawn at the top; NaN: none are
     double x_least, x_most;
     int series_count;
     const struct pawl_series *series;

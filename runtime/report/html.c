@@ -68,7 +68,7 @@ static const char style[] =
     ".val{stroke:var(--val);stroke-width:7}.time{stroke:var(--loss);stroke-width:2}"
     ".long{stroke:var(--long);stroke-width:1.5}\n"
     "path.compute{fill:var(--compute)}path.compute.odd{fill:var(--odd)}path.copy{fill:var(--copy)}"
-    "path.persist{fill:var(--persist)}\n"
+    "path.persist{fill:var(--persist);stroke:var(--persist)}path.copy{stroke:var(--copy)}\n"
     ".key{display:inline-block;width:10px;height:10px;border-radius:5px;margin:0 4px 0 10px}"
     ".key.loss,.key.time{background:var(--loss)}.key.val{background:var(--val)}"
     ".key.long{background:var(--long)}\n"
@@ -116,9 +116,10 @@ static void add_tile(struct pawl_text *out, const char *value, const char *name)
 static void add_tiles(struct pawl_text *out, const struct pawl_told *told)
 {
     struct pawl_save_summary s;
-    char w[PAWL_WORDS];
+    char w[PAWL_WORDS], unit[48];
 
     pawl_history_summary(&told->history, &s);
+    snprintf(unit, sizeof(unit), "%.32s a second", told->start.unit ? told->start.unit : "steps");
     pawl_text_format(out, "<div class=\"tiles\">");
     if (told->last.end_ns)
         add_tile(out, pawl_words_loss(w, told->last.loss), "loss");
@@ -132,7 +133,7 @@ static void add_tiles(struct pawl_text *out, const struct pawl_told *told)
         add_tile(out, pawl_words_span(w, s.step_ms_p50 / 1e3), "a step (p50)");
         if (told->start.units_per_step > 0)
             add_tile(out, pawl_words_count(w, told->start.units_per_step / s.step_ms_p50 * 1e3),
-                     "a second");
+                     unit);
     }
     if (s.count) {
         snprintf(w, sizeof(w), "%lld", (long long)s.count);
@@ -223,11 +224,14 @@ static void add_curves(struct pawl_text *out, const struct pawl_history *h)
         c->sorted[i] = c->longest_ms[i];
     qsort(c->sorted, (size_t)c->count, sizeof(double), by_value);
     const double most = 1.5 * c->sorted[(c->count - 1) * 97 / 100];
-    const double last = fmax(c->x[c->count - 1], c->eval_count ? c->eval_x[c->eval_count - 1] : 0);
+    const struct pawl_bucket *end = &h->buckets[h->bucket_count - 1];
+    const double first = (double)h->buckets[0].first_step;
+    const double last = fmax((double)(end->first_step + (uint64_t)end->steps - 1),
+                             c->eval_count ? c->eval_x[c->eval_count - 1] : 0);
 
-    pawl_chart_add(out, &(struct pawl_chart){ "Loss", "", NAN, c->x[0], last, 2, loss });
+    pawl_chart_add(out, &(struct pawl_chart){ "Loss", "", NAN, NAN, first, last, 2, loss });
     pawl_chart_add(out,
-                   &(struct pawl_chart){ "Time of a step", " ms", most, c->x[0], last, 2, time });
+                   &(struct pawl_chart){ "Time of a step", " ms", 0, most, first, last, 2, time });
     pawl_free(c);
 }
 

@@ -21,7 +21,7 @@ struct pawl_report;
 
 struct pawl_report_options {
     bool json, quiet;
-    int64_t log_every;        // steps between plain lines; 0: by time, about one a second
+    int64_t log_every;  // steps between plain lines; 0: by time, about one a second
     const char *html, *trace, *tensorboard, *metrics;  // files to write, or NULL
 };
 
@@ -33,10 +33,10 @@ struct pawl_report_start {
     int ranks;
     int64_t params;
     uint64_t state_bytes, ring_bytes;
-    int64_t resumed_from;      // step, or -1
-    json_t *skipped;           // array of {"step","path","why"}, borrowed, or NULL
+    int64_t resumed_from;  // step, or -1
+    json_t *skipped;       // array of {"step","path","why"}, borrowed, or NULL
     uint64_t first_step, last_step;
-    const char *unit;          // "tokens" or "samples"
+    const char *unit;  // "tokens" or "samples"
     double units_per_step;
 };
 
