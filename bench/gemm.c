@@ -41,6 +41,13 @@ enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]), PRODUCTS = 3 };
 
 static const char *const products[PRODUCTS] = { "forward", "back_x", "back_weight" };
 
+struct options {
+    const char *only;
+    double seconds;
+    int threads;
+    bool json;
+};
+
 struct memory {
     float *x, *x_grad, *weight, *weight_grad, *bias, *bias_grad, *out, *out_grad;
 };
@@ -54,6 +61,15 @@ static void sizes(const struct shape *s, int64_t *x, int64_t *weight, int64_t *o
     *weight = w->batch ? w->out_c * w->kernel_h * w->kernel_w * (w->in_c / w->groups)
                        : s->n * s->k;
     *cols = w->batch ? w->out_c : s->n;
+}
+
+// --only: a part of "SHAPE PRODUCT".
+static bool wanted(const struct shape *s, int product, const char *only)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s %s", s->name, products[product]);
+    return strstr(name, only);
 }
 
 static double gflops(const struct shape *s)
@@ -89,10 +105,10 @@ static void run(struct pawl_stream *stream, const struct shape *s, int product,
 
 // Best milliseconds of each product, and the best peak in between, over about `seconds`.
 static void measure(struct pawl_stream *stream, const struct shape *s, const struct memory *a,
-                    double seconds, double ms[PRODUCTS], double *peak)
+                    const struct options *o, double ms[PRODUCTS], double *peak)
 {
     struct pawl_device *device = stream->device;
-    const int64_t end = pawl_io()->now_ns() + (int64_t)(seconds * 1e9);
+    const int64_t end = pawl_io()->now_ns() + (int64_t)(o->seconds * 1e9);
 
     *peak = 0;
     for (int i = 0; i < PRODUCTS; i++)
@@ -101,6 +117,7 @@ static void measure(struct pawl_stream *stream, const struct shape *s, const str
         const double now = device->kind->peak_gflops(device, 0.01);
         if (now > *peak) *peak = now;
         for (int i = 0; i < PRODUCTS; i++) {
+            if (!wanted(s, i, o->only)) continue;
             const int64_t stop = pawl_io()->now_ns() + 20000000;
             do {
                 const int64_t start = pawl_io()->now_ns();
@@ -122,7 +139,7 @@ static int take(struct pawl_device *device, float **out, int64_t count)
     return rc;
 }
 
-static int report(struct pawl_stream *stream, const struct shape *s, double seconds, bool json)
+static int report(struct pawl_stream *stream, const struct shape *s, const struct options *o)
 {
     struct pawl_device *device = stream->device;
     int64_t x, weight, out, cols;
@@ -134,13 +151,14 @@ static int report(struct pawl_stream *stream, const struct shape *s, double seco
     const int64_t counts[] = { x, x, weight, weight, cols, cols, out, out };
     for (int i = 0; i < 8; i++)
         if (take(device, slot + i, counts[i])) return 1;
-    measure(stream, s, &a, seconds, ms, &peak);
+    measure(stream, s, &a, o, ms, &peak);
     for (int i = 0; i < PRODUCTS; i++)
-        printf(json ? "{\"shape\":\"%s\",\"product\":\"%s\",\"ms\":%.4f,\"gflops\":%.1f,"
-                      "\"of_peak\":%.3f,\"peak_gflops\":%.1f}\n"
-                    : "%-12s %-12s %9.4f ms %8.1f GFLOP/s %6.3f of %.1f\n",
-               s->name, products[i], ms[i], gflops(s) / ms[i] * 1e3,
-               gflops(s) / ms[i] * 1e3 / peak, peak);
+        if (wanted(s, i, o->only))
+            printf(o->json ? "{\"shape\":\"%s\",\"product\":\"%s\",\"ms\":%.4f,\"gflops\":%.1f,"
+                            "\"of_peak\":%.3f,\"peak_gflops\":%.1f}\n"
+                           : "%-12s %-12s %9.4f ms %8.1f GFLOP/s %6.3f of %.1f\n",
+                   s->name, products[i], ms[i], gflops(s) / ms[i] * 1e3,
+                   gflops(s) / ms[i] * 1e3 / peak, peak);
     fflush(stdout);
     for (int i = 0; i < 8; i++)
         pawl_device_free(device, slot[i], (size_t)counts[i] * sizeof(float), PAWL_ON_DEVICE);
@@ -155,32 +173,32 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
+    static const struct option words[] = {
         { "json", no_argument, NULL, 'j' },          { "threads", required_argument, NULL, 't' },
         { "seconds", required_argument, NULL, 's' }, { "only", required_argument, NULL, 'o' },
         { NULL, 0, NULL, 0 },
     };
+    struct options o = { .only = "", .seconds = 1 };
     struct pawl_device *device = NULL;
     struct pawl_stream *stream = NULL;
-    const char *only = "";
-    double seconds = 1;
-    int threads = 0, rc = 0;
-    bool json = false;
+    int rc = 0;
 
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "", words, NULL)) != -1;) {
         if (c == '?') return usage();
-        if (c == 'j') json = true;
-        if (c == 't') threads = atoi(optarg);
-        if (c == 's') seconds = atof(optarg);
-        if (c == 'o') only = optarg;
+        if (c == 'j') o.json = true;
+        if (c == 't') o.threads = atoi(optarg);
+        if (c == 's') o.seconds = atof(optarg);
+        if (c == 'o') o.only = optarg;
     }
-    if (pawl_device_open(&device, "host", threads) || pawl_stream_open(&stream, device)) {
+    if (pawl_device_open(&device, "host", o.threads) || pawl_stream_open(&stream, device)) {
         fprintf(stderr, "bench-gemm: %s\n", pawl_error());
         return 1;
     }
-    if (!json) printf("%s\n", device->words);
+    if (!o.json) printf("%s\n", device->words);
     for (int i = 0; i < SHAPES && !rc; i++)
-        if (strstr(shapes[i].name, only)) rc = report(stream, shapes + i, seconds, json);
+        if (wanted(shapes + i, 0, o.only) || wanted(shapes + i, 1, o.only)
+            || wanted(shapes + i, 2, o.only))
+            rc = report(stream, shapes + i, &o);
     pawl_stream_close(stream);
     pawl_device_close(device);
     return rc;

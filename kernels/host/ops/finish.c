@@ -4,91 +4,58 @@
 #include "kernels/host/ops/math.h"
 #include "kernels/host/vec.h"
 
-// A row's last vector may reach beyond the output.
-static inline vec load(const float *p, int64_t count)
-{
-    vec x = { 0 };
-
-    if (count >= LANES) return vec_load(p);
-    for (int64_t i = 0; i < count; i++)
-        x[i] = p[i];
-    return x;
-}
-
-static inline void store(float *p, vec x, int64_t count)
-{
-    if (count >= LANES)
-        vec_store(p, x);
-    else
-        for (int64_t i = 0; i < count; i++)
-            p[i] = x[i];
-}
-
+// A tile and where it goes. All in whole vectors; rows start at offset[i] + col.
 struct place {
-    float *tile;
+    const float *tile;
     int64_t stride;
     const int64_t *offset;
     int64_t col, rows, cols;
 };
 
-// Each step below runs over a tile that is in L1, so it costs little and only where it is asked
-// for: a handful of tests for each tile of some hundred sums.
-static void add_bias(const struct place *t, const float *bias)
+// One pass over the tile while it is in L1. Inlined for each activation, so that no inner loop
+// asks which it is; whether there is a bias and so on is asked per row.
+static inline __attribute__((always_inline)) void
+forward(const struct gemm_finish *f, const struct place *t, enum pawl_activation activation)
 {
-    for (int64_t j = 0; j < t->cols; j += LANES) {
-        const vec b = load(bias + t->col + j, t->cols - j);
-        for (int64_t i = 0; i < t->rows; i++) {
-            float *p = t->tile + i * t->stride + j;
-            vec_store(p, vec_load(p) + b);
+    const float *addend = f->add ? f->out : f->residual;
+
+    for (int64_t i = 0; i < t->rows; i++) {
+        const float *tile = t->tile + i * t->stride;
+        const int64_t at = t->offset[i] + t->col;
+        for (int64_t j = 0; j < t->cols; j += LANES) {
+            vec x = vec_load(tile + j);
+            if (f->bias) x += vec_load(f->bias + t->col + j);
+            if (f->pre) vec_store(f->pre + at + j, x);
+            x = act_forward(x, activation);
+            if (addend) x += vec_load(addend + at + j);
+            vec_store(f->out + at + j, x);
         }
     }
 }
 
-static void add_rows(const struct place *t, const float *from)
-{
-    for (int64_t i = 0; i < t->rows; i++)
-        for (int64_t j = 0; j < t->cols; j += LANES) {
-            float *p = t->tile + i * t->stride + j;
-            vec_store(p, vec_load(p) + load(from + t->offset[i] + t->col + j, t->cols - j));
-        }
-}
-
-static void copy_rows(const struct place *t, float *to)
-{
-    for (int64_t i = 0; i < t->rows; i++)
-        for (int64_t j = 0; j < t->cols; j += LANES)
-            store(to + t->offset[i] + t->col + j, vec_load(t->tile + i * t->stride + j),
-                  t->cols - j);
-}
-
-static inline __attribute__((always_inline)) void forward(const struct place *t,
-                                                          enum pawl_activation activation)
-{
-    for (int64_t j = 0; j < t->rows * t->stride; j += LANES)
-        vec_store(t->tile + j, act_forward(vec_load(t->tile + j), activation));
-}
-
 static inline __attribute__((always_inline)) void
-backward(const struct place *t, const float *saved, enum pawl_activation activation)
+backward(const struct gemm_finish *f, const struct place *t, enum pawl_activation activation)
 {
-    for (int64_t i = 0; i < t->rows; i++)
+    for (int64_t i = 0; i < t->rows; i++) {
+        const float *tile = t->tile + i * t->stride;
+        const int64_t at = t->offset[i] + t->col;
         for (int64_t j = 0; j < t->cols; j += LANES) {
-            float *p = t->tile + i * t->stride + j;
-            const vec x = load(saved + t->offset[i] + t->col + j, t->cols - j);
-            vec_store(p, vec_load(p) * act_backward(x, activation));
+            vec x = vec_load(tile + j) * act_backward(vec_load(f->saved + at + j), activation);
+            if (f->add) x += vec_load(f->out + at + j);
+            vec_store(f->out + at + j, x);
         }
+    }
 }
 
-// One loop per activation, so that none of them asks which it is.
-static void activate(const struct place *t, const float *saved, enum pawl_activation activation)
+static void finish_whole(const struct gemm_finish *f, const struct place *t)
 {
-    switch (activation) {
-#define CASE(a)                                                                                    \
-    case a:                                                                                        \
-        if (saved)                                                                                 \
-            backward(t, saved, a);                                                                 \
+    switch (f->activation) {
+#define CASE(activation)                                                                           \
+    case activation:                                                                               \
+        if (f->saved)                                                                              \
+            backward(f, t, activation);                                                            \
         else                                                                                       \
-            forward(t, a);                                                                         \
+            forward(f, t, activation);                                                             \
         break;
         CASE(PAWL_RELU)
         CASE(PAWL_LEAKY_RELU)
@@ -102,19 +69,61 @@ static void activate(const struct place *t, const float *saved, enum pawl_activa
 #undef CASE
     case PAWL_LINEAR:
     case PAWL_ACTIVATIONS:
+        forward(f, t, PAWL_LINEAR);
         break;
     }
 }
 
-void HOST(finish)(const struct gemm_finish *finish, float *tile, int64_t stride,
+enum { ROWS = 8 };
+
+static void copy_in(float (*to)[LANES], const float *from, const struct place *t)
+{
+    for (int64_t i = 0; i < t->rows; i++)
+        for (int64_t j = 0; j < t->cols; j++)
+            to[i][j] = from[t->offset[i] + t->col + j];
+}
+
+static void copy_out(float *to, float (*from)[LANES], const struct place *t)
+{
+    for (int64_t i = 0; i < t->rows; i++)
+        for (int64_t j = 0; j < t->cols; j++)
+            to[t->offset[i] + t->col + j] = from[i][j];
+}
+
+// Up to ROWS rows of less than a vector: through copies that have room for one.
+static void finish_rest(const struct gemm_finish *f, const struct place *t)
+{
+    float out[ROWS][LANES] = { 0 }, pre[ROWS][LANES], more[ROWS][LANES] = { 0 }, bias[LANES] = { 0 };
+    struct gemm_finish to = { .out = out[0], .activation = f->activation, .add = f->add };
+    struct place whole = { t->tile, t->stride, NULL, 0, t->rows, LANES };
+    int64_t offset[ROWS];
+
+    for (int64_t i = 0; i < ROWS; i++)
+        offset[i] = i * LANES;
+    whole.offset = offset;
+    for (int64_t j = 0; f->bias && j < t->cols; j++)
+        bias[j] = f->bias[t->col + j];
+    if (f->bias) to.bias = bias;
+    if (f->pre) to.pre = pre[0];
+    if (f->add) copy_in(out, f->out, t);
+    if (f->saved || f->residual) copy_in(more, f->saved ? f->saved : f->residual, t);
+    if (f->saved)
+        to.saved = more[0];
+    else if (f->residual)
+        to.residual = more[0];
+    finish_whole(&to, &whole);
+    copy_out(f->out, out, t);
+    if (f->pre) copy_out(f->pre, pre, t);
+}
+
+void HOST(finish)(const struct gemm_finish *f, const float *tile, int64_t stride,
                   const int64_t *offset, int64_t col, int64_t rows, int64_t cols)
 {
-    const struct place place = { tile, stride, offset, col, rows, cols };
+    const int64_t whole = cols / LANES * LANES;
 
-    if (finish->bias) add_bias(&place, finish->bias);
-    if (finish->pre) copy_rows(&place, finish->pre);
-    if (finish->activation) activate(&place, finish->saved, finish->activation);
-    if (finish->residual) add_rows(&place, finish->residual);
-    if (finish->add) add_rows(&place, finish->out);
-    copy_rows(&place, finish->out);
+    if (whole) finish_whole(f, &(struct place){ tile, stride, offset, col, rows, whole });
+    if (whole == cols) return;
+    for (int64_t i = 0; i < rows; i += ROWS)
+        finish_rest(f, &(struct place){ tile + i * stride + whole, stride, offset + i, col + whole,
+                                        rows - i < ROWS ? rows - i : ROWS, cols - whole });
 }

@@ -8,6 +8,7 @@
 
 #include "kernels/host/ops/gemm.h"
 #include "kernels/host/ops/tile.h"
+#include "kernels/host/ops/transpose.h"
 
 enum {
     CHUNK = 384,          // k's that a register tile runs through: a panel of b stays in L1
@@ -18,6 +19,7 @@ enum {
     A_FLOATS = BLOCK_ROWS * CHUNK + GEMM_SLACK,
     B_FLOATS = TILE_COLS * CHUNK + GEMM_SLACK,
     TILES_FLOATS = THREAD_FLOATS - A_FLOATS - B_FLOATS,
+    LINE = 64 / sizeof(float),
     SMALL = 32 << 10,     // elements of out below which a long k is cut into parts
     ITEM_FLOPS = 400000,  // 4 microseconds or so: less is not worth another thread
     ITEMS = 4,            // blocks per thread, so that one that is held up does not hold up all
@@ -133,18 +135,45 @@ static void pack_b(const struct plan *p, float *out, int64_t j, int64_t end, int
     b->pack(b, &panels);
 }
 
-// Four chains, so that the additions overlap.
+// Squares of SQUARE rows, the last of which may reach into the next k; four chains of sums, so
+// that the additions overlap.
 static void sum_rows(const struct block *b, int64_t k)
 {
-    for (int64_t i = 0; i < b->panels; i++) {
-        const float *a = b->a + i * TILE_ROWS * k;
-        float sum[4][TILE_ROWS] = { { 0 } };
-        for (int64_t p = 0; p < k; p++)
-            for (int64_t r = 0; r < TILE_ROWS; r++)
-                sum[p % 4][r] += a[p * TILE_ROWS + r];
-        for (int64_t r = 0; r < TILE_ROWS; r++)
-            b->row_sums[i * TILE_ROWS + r] += (sum[0][r] + sum[1][r]) + (sum[2][r] + sum[3][r]);
-    }
+    for (int64_t i = 0; i < b->panels; i++)
+        for (int64_t r = 0; r < TILE_ROWS; r += SQUARE) {
+            const float *a = b->a + i * TILE_ROWS * k + r;
+            square_row sum[4] = { { 0 } };
+            int64_t p = 0;
+            for (; p + 4 <= k; p += 4, a += 4 * TILE_ROWS)
+#pragma GCC unroll 4
+                for (int q = 0; q < 4; q++)
+                    sum[q] += square_load(a + q * TILE_ROWS);
+            for (; p < k; p++, a += TILE_ROWS)
+                sum[0] += square_load(a);
+            sum[0] = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+            for (int64_t l = 0; l < SQUARE && r + l < TILE_ROWS; l++)
+                b->row_sums[i * TILE_ROWS + r + l] += sum[0][l];
+        }
+}
+
+// Inlined by force: gcc takes a function that only fetches for one without effect and drops it.
+static inline __attribute__((always_inline)) void
+fetch(const float *from, const int64_t *offset, int64_t rows, int64_t cols)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols + LINE; j += LINE)
+            __builtin_prefetch(from + offset[i] + smaller(j, cols - 1));
+}
+
+// What the finish of a tile will touch: it arrives while the tile is multiplied.
+static inline __attribute__((always_inline)) void
+fetch_finish(const struct gemm_finish *f, const int64_t *offset, int64_t col, int64_t rows,
+             int64_t cols)
+{
+    fetch(f->out + col, offset, rows, cols);
+    if (f->pre) fetch(f->pre + col, offset, rows, cols);
+    if (f->residual) fetch(f->residual + col, offset, rows, cols);
+    if (f->saved) fetch(f->saved + col, offset, rows, cols);
 }
 
 // One panel of b against all panels of a.
@@ -159,6 +188,8 @@ static void multiply_panel(struct block *b, const float *packed, int64_t j, int6
     for (int64_t i = 0; i < b->panels; i++) {
         const int64_t rows = smaller(TILE_ROWS, b->rows - i * TILE_ROWS);
         float *tile = first && last ? buffer : tile_at(b, i, j);
+        if (last)
+            fetch_finish(&p->g->finish, b->offset + i * TILE_ROWS, p->col + col, rows, cols);
         choose(rows, vecs)(tile, b->a + i * TILE_ROWS * k, packed, k, !first);
         if (last)
             HOST(finish)(&p->g->finish, tile, vecs * LANES, b->offset + i * TILE_ROWS,
@@ -280,7 +311,7 @@ static void cut_k(struct plan *p)
     const int64_t out = p->m_panels * TILE_ROWS * p->n_panels * TILE_COLS;
 
     p->chunks = larger(1, divide_up(p->g->k, CHUNK));
-    p->chunk = larger(1, divide_up(p->g->k, p->chunks));
+    p->chunk = larger(1, round_up(divide_up(p->g->k, p->chunks), 4));
     p->chunks = larger(1, divide_up(p->g->k, p->chunk));
     p->parts = 1;
     if (out <= SMALL && p->chunks >= 4)

@@ -76,7 +76,7 @@ void HOST(gemm)(struct pawl_stream *s, const struct gemm *g);
 
 // Finishes one tile: rows x cols elements at tile, stride elements apart (a multiple of LANES),
 // whose rows start at finish->out + offset[i] + col.
-void HOST(finish)(const struct gemm_finish *finish, float *tile, int64_t stride,
+void HOST(finish)(const struct gemm_finish *finish, const float *tile, int64_t stride,
                   const int64_t *offset, int64_t col, int64_t rows, int64_t cols);
 
 #endif
