@@ -148,9 +148,9 @@ measure() {
     # shellcheck disable=SC2086
     "$pawl" train $model --steps 40 --save-every 5 --save-mode "$1" --out "$work/$1" --json \
         >"$work/$1.json" 2>"$work/errors" || stop "the $1 run failed"
-    for name in count stall_ms_p50 stall_ms_max step_ms_p50 step_ms_p50_while_saving \
+    for figure in count stall_ms_p50 stall_ms_max step_ms_p50 step_ms_p50_while_saving \
         extra_steps_per_save; do
-        printf '%s ' "$(field "$work/$1.json" done $name)"
+        printf '%s ' "$(field "$work/$1.json" 'done' $figure)"
     done | awk -v mode="$1" '{
         printf "  %-7s %5d %10.1f ms %10.1f ms %8.1f ms", mode, $1, $2, $3, $4
         printf " %10.1f ms %6.2f\n", $5, $6
@@ -198,7 +198,7 @@ learn_images() {
     reap
     [ $code = 0 ] || stop "the image run ended with exit $code"
     accuracy=$(field "$work/events" eval '[a-z_]*accuracy')
-    seconds=$(field "$work/events" done seconds)
+    seconds=$(field "$work/events" 'done' seconds)
     proof "$(awk "BEGIN { print !($accuracy >= 0.89) }")" \
         "$(awk "BEGIN { printf \"test accuracy %.2f %% (asked for: 89)\", 100 * $accuracy }")"
     proof "$(awk "BEGIN { print !($seconds <= 60) }")" \

@@ -265,6 +265,8 @@ Test(idx, says_what_is_not_there)
                  "is an IDX file. try: idx:");
     assert_fails(try_open(named(at(root, "train-images-idx3-ubyte")), &options), PAWL_ENONE,
                  "Not a directory");
+    write_gzip(at(root, "packed"), "some text", 9);
+    assert_fails(try_open(at(root, "packed"), &options), PAWL_EINVAL, "packed: is compressed");
     unlink(at(root, "train-labels-idx1-ubyte"));
     assert_fails(try_open(root, &options), PAWL_ENONE, "no train-labels-idx1-ubyte");
     mkfifo(at(root, "train-labels-idx1-ubyte"), 0666);

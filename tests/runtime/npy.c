@@ -136,6 +136,11 @@ Test(npy, says_what_is_malformed)
     assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "header of 65535 bytes at byte 8");
     write_bytes(path, "\x93NUMPY\2\0\0\0\0\x40", 12);
     assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "header of 1073741824 bytes");
+    char *large = calloc(1, 70012);
+    memcpy(large, "\x93NUMPY\2\0\x70\x11\1\0", 12);
+    write_bytes(path, large, 70012);
+    free(large);
+    assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "header of 70000 bytes at byte 8");
     write_bytes(path, "\x93NUMPY\4\0\0\0\0\0", 12);
     assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "version 4.0; pawl reads 1 to 3");
     write_bytes(path, "\x93NUMPX\1\0\0\0\0\0", 12);
@@ -147,6 +152,8 @@ Test(npy, says_what_is_malformed)
     write_npy(path, 1, HEAD("<i8", "(2,)"), "\1\0\0\0\0\0\0\0\0\0\0\x80\0\0\0\0", 16);
     assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "element 1 does not fit in 32 bits");
     write_npy(path, 1, HEAD("<u8", "(1,)"), "\1\0\0\0\0\0\0\x80", 8);
+    assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "element 0 does not fit in 32 bits");
+    write_npy(path, 1, HEAD("<u8", "(1,)"), "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
     assert_fails(pawl_npy_read(path, &npy), PAWL_ECORRUPT, "element 0 does not fit in 32 bits");
 }
 
@@ -186,6 +193,11 @@ Test(npy, writes_what_numpy_writes)
         cr_assert_eq(bytes[i], ' ');
     cr_assert_eq(bytes[127], '\n');
     cr_assert(!memcmp(bytes + 128, data, sizeof(data)));
+    pawl_free(bytes);
+    // A tuple of one has a comma in Python.
+    cr_assert_eq(pawl_npy_write(path, 1, (int64_t[]){ 6 }, PAWL_F32, data), 0);
+    cr_assert_eq(pawl_io_read_file(path, &bytes, &size, 1000), 0);
+    cr_assert(strstr(bytes + 10, "'shape': (6,), }"), "%s", bytes + 10);
     pawl_free(bytes);
 }
 
@@ -357,6 +369,8 @@ Test(npy, pairs_that_do_not_fit_are_refused)
                  PAWL_EINVAL, "nothing is left when 0.5 of it is kept");
     assert_fails(try_open(x, &options), PAWL_EINVAL, "is one array, and two are needed");
     assert_fails(try_open("npy:x.npy", &options), PAWL_EINVAL, "npy:X.npy,Y.npy");
+    assert_fails(try_open("npy:x.npy,", &options), PAWL_EINVAL, "npy:X.npy,Y.npy");
+    assert_fails(try_open("npy:,y.npy", &options), PAWL_EINVAL, "npy:X.npy,Y.npy");
     unlink(y);
     assert_fails(try_open(pair(root, "npy:"), &options), PAWL_ENONE, "y.npy: cannot open");
 }
