@@ -1,7 +1,7 @@
 // report, told by one thread and written by another: a made-up run through every output.
 //
 // Without arguments: a test, also under ThreadSanitizer. With arguments: a run to look at, e.g.
-//     runtime-report_run --steps 400 --ms 20 --every 50 --real [--json] [--report F] [--trace F] ...
+//     runtime-report_run --steps 400 --ms 20 --every 50 --real [--json] [--report F] ...
 // --real sleeps as long as the steps would take; otherwise their times are only told.
 
 #include <errno.h>
