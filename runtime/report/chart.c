@@ -53,7 +53,8 @@ static struct range y_range(const struct pawl_chart *chart)
             r.least = fmin(r.least, y);
             r.most = fmax(r.most, isnan(chart->y_most) ? y : fmin(y, chart->y_most));
         }
-    if (!isnan(chart->y_least)) r.least = fmin(r.least, chart->y_least);
+    if (!isnan(chart->y_least))
+        r.least = fmin(r.least, chart->y_least);
     if (!(r.least <= r.most))
         return (struct range){ 0, 1, 0.25 };
     if (r.most - r.least < 1e-9 * fmax(fabs(r.most), 1e-30)) {

@@ -277,7 +277,10 @@ void pawl_history_save(struct pawl_history *h, const struct pawl_save_event *eve
         return;
     save->end_ns = event->write_end_ns > event->asked_ns ? event->write_end_ns : event->asked_ns;
     sample_add(&h->stall_ms, (double)event->stall_ns / 1e6);
-    h->longest_stall_ms = fmax(h->longest_stall_ms, (double)event->stall_ns / 1e6);
+    if (!((double)event->stall_ns / 1e6 <= h->longest_stall_ms)) {
+        h->longest_stall_ms = (double)event->stall_ns / 1e6;
+        h->longest_stall_step = event->step;
+    }
     if (event->state == PAWL_SAVE_FAILED) {
         h->failed_count++;
         return;

@@ -76,6 +76,7 @@ struct pawl_history {
     int64_t last_end_ns, other_ns;
     struct pawl_sample stall_ms, plain_ms, saving_ms, plain_period_ms;
     double longest_stall_ms;  // NaN: no save yet
+    uint64_t longest_stall_step;
     double saving_period_ms;  // sum over periods beside a save
     int64_t saving_periods;
     double *scratch;

@@ -181,8 +181,7 @@ static void add_axis(struct pawl_text *out, const struct picture *p,
     pawl_text_format(out, "%*s%s\n", p->label, "", axis);
 }
 
-// Breaks text at blanks into lines of at most `columns`.
-static void add_wrapped(struct pawl_text *out, const char *text, int columns)
+void pawl_wrap(struct pawl_text *out, const char *text, int columns)
 {
     int column = 0;
 
@@ -220,7 +219,7 @@ void pawl_lanes(struct pawl_text *out, const struct pawl_told *told,
                  (unsigned long long)save->step);
     else
         snprintf(title, sizeof(title), "the whole run:");
-    add_wrapped(out, title, look->columns - 1);
+    pawl_wrap(out, title, look->columns - 1);
     for (int lane = 0; lane < LANES; lane++)
         add_lane(out, &p, (enum lane)lane, look);
     add_axis(out, &p, save);
@@ -243,6 +242,15 @@ static void add_counts(struct pawl_text *out, const struct pawl_history *h)
         pawl_text_format(out, "%s%lld skipped", comma, (long long)h->skipped_count);
 }
 
+// Whether the save that held training up longest is the run's last, which is waited for.
+static bool longest_is_last(const struct pawl_history *h)
+{
+    const int64_t count = pawl_history_saves(h);
+    const struct pawl_save_record *last = count ? pawl_history_save_at(h, count - 1) : NULL;
+
+    return last && last->step == h->longest_stall_step && !last->followed;
+}
+
 void pawl_verdict(struct pawl_text *out, const struct pawl_told *told, int columns)
 {
     struct pawl_save_summary s;
@@ -252,9 +260,11 @@ void pawl_verdict(struct pawl_text *out, const struct pawl_told *told, int colum
     pawl_history_summary(&told->history, &s);
     add_counts(&words, &told->history);
     if (!isnan(s.stall_ms_p50))
-        pawl_text_format(&words, "; one held training up for %s (p50), %s at most",
-                         pawl_words_span(a, s.stall_ms_p50 / 1e3),
-                         pawl_words_span(b, s.stall_ms_max / 1e3));
+        pawl_text_format(
+            &words, "; one held training up for %s (p50), %s at most%s",
+            pawl_words_span(a, s.stall_ms_p50 / 1e3), pawl_words_span(b, s.stall_ms_max / 1e3),
+            s.count > 1 && longest_is_last(&told->history) ? " (the last, which is waited for)"
+                                                           : "");
     pawl_text_format(&words, ".");
     if (!isnan(s.step_ms_p50) && !isnan(s.step_ms_p50_while_saving))
         pawl_text_format(&words, " A step took %s without a save and %s beside one",
@@ -270,6 +280,6 @@ void pawl_verdict(struct pawl_text *out, const struct pawl_told *told, int colum
     if (told->history.step_count)
         pawl_text_format(&words, ".");
     if (!words.rc)
-        add_wrapped(out, words.bytes, columns - 1);
+        pawl_wrap(out, words.bytes, columns - 1);
     pawl_text_free(&words);
 }

@@ -95,6 +95,8 @@ int pawl_put_check(const char *path, const char *flag);
 
 // lines.c: what people read, one fact per line, without newline.
 void pawl_line(struct pawl_text *out, const struct pawl_told *told, const struct pawl_fact *fact);
+// Text broken at blanks into lines of at most `columns`, each with its newline.
+void pawl_wrap(struct pawl_text *out, const char *text, int columns);
 // lanes.c: the picture and the verdict, each line with its newline.
 struct pawl_lanes_look {
     int columns;

@@ -154,10 +154,23 @@ static void draw(struct terminal *t, int64_t now_ns)
     flush(t);
 }
 
+// The fact's words, broken between words where the terminal would break within one.
+static void add_line(struct terminal *t, const struct pawl_fact *fact, int columns)
+{
+    struct pawl_text words = { 0 };
+
+    pawl_line(&words, t->told, fact);
+    if (!words.rc)
+        pawl_wrap(&t->text, words.bytes, columns - 1);
+    pawl_text_free(&words);
+}
+
 // A line that stays, above the progress line, which is drawn again below it.
 static void line(struct terminal *t, const struct pawl_fact *fact, int fd)
 {
-    begin(t, width());
+    const int columns = width();
+
+    begin(t, columns);
     pawl_text_format(&t->text, "\x1b[K");
     t->drawn_columns = 0;
     if (fd == STDERR_FILENO) {
@@ -173,8 +186,7 @@ static void line(struct terminal *t, const struct pawl_fact *fact, int fd)
         draw(t, fact->at_ns);
         return;
     }
-    pawl_line(&t->text, t->told, fact);
-    pawl_text_format(&t->text, "\n");
+    add_line(t, fact, columns);
     draw(t, fact->at_ns);
 }
 
@@ -229,8 +241,7 @@ static void done(struct terminal *t, const struct pawl_fact *fact)
     begin(t, columns);
     pawl_text_format(&t->text, "\x1b[K");
     t->drawn_columns = 0;
-    pawl_line(&t->text, t->told, fact);
-    pawl_text_format(&t->text, "\n");
+    add_line(t, fact, columns);
     if (!t->told->options.quiet)
         pawl_lanes(&t->text, t->told, &look);
     pawl_verdict(&t->text, t->told, columns);

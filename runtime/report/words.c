@@ -41,6 +41,8 @@ char *pawl_words_span(char text[PAWL_WORDS], double seconds)
 
     if (!isfinite(seconds))
         snprintf(text, PAWL_WORDS, "?");
+    else if (ms < 0.0995)
+        snprintf(text, PAWL_WORDS, "%.*fus", ms * 1e3 < 9.95, ms * 1e3);
     else if (ms < 999.5)
         snprintf(text, PAWL_WORDS, "%.*fms", decimals(ms), ms);
     else

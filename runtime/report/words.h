@@ -14,7 +14,7 @@
 enum { PAWL_WORDS = 24 };
 
 char *pawl_words_time(char text[PAWL_WORDS], double seconds);  // 0.4s 12s 4m05s 3h12m 2d04h
-char *pawl_words_span(char text[PAWL_WORDS], double seconds);  // 0.12ms 25ms 1.24s 93s
+char *pawl_words_span(char text[PAWL_WORDS], double seconds);  // 12us 25.1ms 1.24s 93.0s
 char *pawl_words_bytes(char text[PAWL_WORDS], double bytes);   // 512 B, 41.2 MB, 1.2 GB
 char *pawl_words_count(char text[PAWL_WORDS], double count);   // 940, 10.2k, 1.31M
 char *pawl_words_loss(char text[PAWL_WORDS], double loss);     // 2.31 0.0042 1.2e-05 nan

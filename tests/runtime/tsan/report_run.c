@@ -4,177 +4,195 @@
 //     runtime-report_run --steps 400 --ms 20 --every 50 --real [--json] [--report F] ...
 // --real sleeps as long as the steps would take; otherwise their times are only told.
 
-#include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
-#include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "kernels/io.h"
-#include "runtime/report/report.h"
+#include "tests/runtime/plain_report.h"
 
-struct script {
-    int64_t steps, every, fail_at;
-    double ms, save_ms, stall_ms;
-    bool real, quiet_end;
-    int status;
-    struct pawl_report_options options;
-};
-
-struct clock {
-    bool real;
-    int64_t now_ns;
-};
-
-static void pass(struct clock *clock, double ms)
+static int fail(const char *words)
 {
-    if (clock->real) {
-        const int64_t ns = (int64_t)(ms * 1e6);
-        nanosleep(&(struct timespec){ ns / 1000000000, ns % 1000000000 }, NULL);
-        clock->now_ns = pawl_io()->now_ns();
-    } else {
-        clock->now_ns += (int64_t)(ms * 1e6);
-    }
+    fprintf(stderr, "report_run: %s\n", words);
+    return 1;
 }
 
-struct flight {
-    struct pawl_save_event event;
-    int64_t durable_ns;
-    bool active, taken;
+// A reader of a pipe that is slower than the writer, and may go away early.
+struct reader {
+    int fd;
+    long lines_wanted;  // then it closes; 0: reads to the end
+    long lines, steps, last_step;
+    bool out_of_order, done_seen;
 };
 
-// What a saver would tell at a step boundary.
-static void poll(struct pawl_report *report, struct flight *flight, const struct script *s,
-                 const struct clock *clock)
+static void read_line(struct reader *r, const char *line)
 {
-    struct pawl_save_event *e = &flight->event;
+    long step;
 
-    if (!flight->active) return;
-    if (!flight->taken && clock->now_ns > e->asked_ns) {
-        flight->taken = true;
-        e->copy_start_ns = e->asked_ns + (int64_t)(s->stall_ms * 1e6);
-        e->copy_end_ns = clock->now_ns;
-        e->state = PAWL_SAVE_TAKEN;
-        pawl_report_save(report, e);
-        e->write_start_ns = clock->now_ns;
-    } else if (flight->taken && clock->now_ns >= flight->durable_ns) {
-        e->state = (int64_t)e->step == s->fail_at ? PAWL_SAVE_FAILED : PAWL_SAVE_DURABLE;
-        e->write_end_ns = flight->durable_ns;
-        snprintf(e->error, sizeof(e->error), "%s",
-                 e->state == PAWL_SAVE_FAILED ? "shard-00000.safetensors: No space left" : "");
-        pawl_report_save(report, e);
-        flight->active = false;
-    } else if (flight->taken) {
-        const double share = (double)(clock->now_ns - e->write_start_ns)
-                             / (double)(flight->durable_ns - e->write_start_ns);
-        pawl_report_saving(report, (uint64_t)(share * (double)e->bytes), e->bytes);
-    }
-}
-
-static void ask(struct pawl_report *report, struct flight *flight, const struct script *s,
-                struct clock *clock, uint64_t step)
-{
-    struct pawl_save_event e = { .step = step, .bytes = 129000000, .asked_ns = clock->now_ns };
-
-    snprintf(e.path, sizeof(e.path), "runs/a/step-%016llx-00000001", (unsigned long long)step);
-    if (flight->active) {
-        e.state = PAWL_SAVE_SKIPPED;
-        pawl_report_save(report, &e);
+    r->lines++;
+    r->done_seen = strstr(line, "\"event\":\"done\"") != NULL;
+    if (sscanf(line, "{\"event\":\"step\",\"step\":%ld", &step) != 1)
         return;
-    }
-    pass(clock, s->stall_ms);
-    e.stall_ns = (int64_t)(s->stall_ms * 1e6);
-    flight->event = e;
-    flight->active = true;
-    flight->taken = false;
-    flight->durable_ns = clock->now_ns + (int64_t)(s->save_ms * 1e6);
+    r->out_of_order |= step != r->last_step + 1;
+    r->last_step = step;
+    r->steps++;
 }
 
-static int run(const struct script *s)
+static void *read_slowly(void *argument)
 {
-    struct pawl_report *report = NULL;
-    struct clock clock = { s->real, 0 };
-    struct flight flight = { .active = false };
-    const struct pawl_report_start facts = {
-        .device = "host", .device_words = "made up, 2 threads", .model = "gpt, 10.8 M parameters",
-        .data = "text book.txt, 1.1 MB", .ranks = 1, .params = 10800000, .state_bytes = 129000000,
-        .ring_bytes = 129000000, .resumed_from = -1, .last_step = (uint64_t)s->steps,
-        .unit = "tokens", .units_per_step = 8192,
-    };
-    double loss = 5.5;
+    struct reader *r = argument;
+    FILE *file = fdopen(r->fd, "r");
+    char *line = NULL;
+    size_t room = 0;
 
-    if (pawl_report_open(&report, &s->options)) {
-        fprintf(stderr, "pawl: %s\n", pawl_error());
-        return 73;
+    while (getline(&line, &room, file) > 0) {
+        read_line(r, line);
+        if (r->lines == r->lines_wanted)
+            break;
+        if (r->lines % 500 == 0)
+            nanosleep(&(struct timespec){ 0, 5000000 }, NULL);
     }
-    clock.now_ns = pawl_io()->now_ns();
-    const int64_t begun_ns = clock.now_ns;
-    pawl_report_note(report, "fresh start: runs/a has no snapshot");
-    pawl_report_start(report, &facts);
-    for (int64_t i = 1; i <= s->steps; i++) {
-        struct pawl_report_step step = { .step = (uint64_t)i, .start_ns = clock.now_ns };
+    free(line);
+    fclose(file);
+    return NULL;
+}
 
-        pass(&clock, s->ms * (i == 1 ? 3 : 1 + 0.1 * sin((double)i) + (flight.active ? 0.05 : 0)));
-        loss = 1.9 + 3.6 / (1 + (double)i / 40) + 0.1 * sin(1.7 * (double)i);
-        step.loss = loss;
-        step.rate_lr = 3e-4;
-        step.grad_norm = i % 2 ? 0.71 : NAN;
-        step.end_ns = clock.now_ns;
-        pawl_report_step(report, &step);
-        poll(report, &flight, s, &clock);
-        if (s->every && i % s->every == 0 && i < s->steps)
-            ask(report, &flight, s, &clock, (uint64_t)i);
-        if (s->every && i % (2 * s->every) == 0) {
-            pass(&clock, 4);
-            pawl_report_eval(report, (uint64_t)i, loss + 0.1, 0.5 + 0.0005 * (double)i, 0.004);
-        }
-    }
-    if (s->status == 75) pawl_report_signal(report, (uint64_t)s->steps, "TERM", "save, then exit");
-    while (flight.active) {
-        pass(&clock, 10);
-        poll(report, &flight, s, &clock);
-    }
-    if (!s->quiet_end)
-        pawl_report_done(report, (uint64_t)s->steps, loss,
-                         (double)(clock.now_ns - begun_ns) / 1e9, s->status);
-    return pawl_report_close(report) ? 74 : s->status;
+// Runs the script with stdout in a pipe to the reader; the script's exit code.
+static int run_into(struct reader *reader, const struct script *script)
+{
+    const int before = dup(STDOUT_FILENO);
+    pthread_t thread;
+    int ends[2];
+
+    if (pipe(ends))
+        return -1;
+    dup2(ends[1], STDOUT_FILENO);
+    close(ends[1]);
+    reader->fd = ends[0];
+    pthread_create(&thread, NULL, read_slowly, reader);
+    const int status = script_run(script);
+    dup2(before, STDOUT_FILENO);  // the last writer: the reader sees the end
+    close(before);
+    pthread_join(thread, NULL);
+    return status;
+}
+
+// Five times as many events as the queue holds, and none may be lost.
+static int slow_reader(void)
+{
+    struct script script = script_default();
+    struct reader reader = { .fd = -1 };
+
+    script.options.json = true;
+    script.steps = 20000;
+    script.every = 100;
+    script.ms = 0.01;
+    script.save_ms = 0.2;
+    if (run_into(&reader, &script))
+        return fail("the run of the slow reader failed");
+    if (reader.steps != 20000 || reader.out_of_order || !reader.done_seen)
+        return fail("the slow reader did not get every event in order");
+    return 0;
+}
+
+static int gone_reader(void)
+{
+    struct script script = script_default();
+    struct reader reader = { .lines_wanted = 10 };
+
+    script.options.json = true;
+    script.steps = 10000;
+    script.ms = 0.01;
+    if (run_into(&reader, &script))
+        return fail("the run stopped because its reader went away");
+    return reader.lines == 10 ? 0 : fail("the reader that goes away read something else");
+}
+
+// Every output at once, in a directory of its own.
+static int all_outputs(void)
+{
+    char directory[] = "/tmp/pawl-report-XXXXXX", names[4][64], command[64];
+    const char *const files[] = { "r.html", "r.json", "tb", "r.prom" };
+    struct script script = script_default();
+    struct reader reader = { .fd = -1 };
+
+    if (!mkdtemp(directory))
+        return fail("no temporary directory");
+    for (int i = 0; i < 4; i++)
+        snprintf(names[i], sizeof(names[i]), "%s/%s", directory, files[i]);
+    script.options.html = names[0];
+    script.options.trace = names[1];
+    script.options.tensorboard = names[2];
+    script.options.metrics = names[3];
+    script.steps = 5000;
+    script.every = 20;
+    script.fail_at = 200;
+    script.ms = 0.1;
+    script.save_ms = 1;
+    int rc = run_into(&reader, &script) ? fail("the run with every output failed") : 0;
+    for (int i = 0; !rc && i < 4; i++)
+        if (access(names[i], R_OK))
+            rc = fail(names[i]);
+    snprintf(command, sizeof(command), "rm -r %s", directory);
+    return system(command) ? fail("cannot clean up") : rc;
 }
 
 static int look(int argc, char **argv)
 {
-    struct script s = { .steps = 200, .every = 50, .fail_at = -1, .ms = 20, .save_ms = 400,
-                        .stall_ms = 2 };
+    struct script s = script_default();
 
     for (int i = 1; i < argc; i++) {
         const char *flag = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
+        const struct {
+            const char *name;
+            bool *field;
+        } switches[] = { { "--real", &s.real },
+                         { "--json", &s.options.json },
+                         { "--quiet", &s.options.quiet },
+                         { "--no-done", &s.quiet_end } };
+        const struct {
+            const char *name;
+            int64_t *count;
+            double *number;
+            const char **text;
+        } values[] = { { "--steps", &s.steps, NULL, NULL },
+                       { "--every", &s.every, NULL, NULL },
+                       { "--fail-at", &s.fail_at, NULL, NULL },
+                       { "--log-every", &s.options.log_every, NULL, NULL },
+                       { "--ms", NULL, &s.ms, NULL },
+                       { "--save-ms", NULL, &s.save_ms, NULL },
+                       { "--stall-ms", NULL, &s.stall_ms, NULL },
+                       { "--report", NULL, NULL, &s.options.html },
+                       { "--trace", NULL, NULL, &s.options.trace },
+                       { "--tensorboard", NULL, NULL, &s.options.tensorboard },
+                       { "--metrics", NULL, NULL, &s.options.metrics } };
 
-        if (!strcmp(flag, "--real")) s.real = true;
-        else if (!strcmp(flag, "--json")) s.options.json = true;
-        else if (!strcmp(flag, "--quiet")) s.options.quiet = true;
-        else if (!strcmp(flag, "--no-done")) s.quiet_end = true;
-        else i++;
-        if (!strcmp(flag, "--steps")) s.steps = atoll(value);
-        if (!strcmp(flag, "--every")) s.every = atoll(value);
-        if (!strcmp(flag, "--fail-at")) s.fail_at = atoll(value);
-        if (!strcmp(flag, "--log-every")) s.options.log_every = atoll(value);
-        if (!strcmp(flag, "--status")) s.status = atoi(value);
-        if (!strcmp(flag, "--ms")) s.ms = atof(value);
-        if (!strcmp(flag, "--save-ms")) s.save_ms = atof(value);
-        if (!strcmp(flag, "--stall-ms")) s.stall_ms = atof(value);
-        if (!strcmp(flag, "--report")) s.options.html = value;
-        if (!strcmp(flag, "--trace")) s.options.trace = value;
-        if (!strcmp(flag, "--tensorboard")) s.options.tensorboard = value;
-        if (!strcmp(flag, "--metrics")) s.options.metrics = value;
+        for (size_t j = 0; j < sizeof(switches) / sizeof(switches[0]); j++)
+            if (!strcmp(flag, switches[j].name))
+                *switches[j].field = true;
+        for (size_t j = 0; j < sizeof(values) / sizeof(values[0]); j++) {
+            if (strcmp(flag, values[j].name))
+                continue;
+            if (values[j].count)
+                *values[j].count = atoll(value);
+            if (values[j].number)
+                *values[j].number = atof(value);
+            if (values[j].text)
+                *values[j].text = value;
+            i++;
+        }
     }
-    return run(&s);
+    return script_run(&s);
 }
 
 int main(int argc, char **argv)
 {
-    return look(argc, argv);
+    if (argc > 1)
+        return look(argc, argv);
+    signal(SIGPIPE, SIG_IGN);  // as a run has it
+    return slow_reader() || gone_reader() || all_outputs();
 }
