@@ -32,9 +32,23 @@ static inline vec vec_select(veci mask, vec yes, vec no)
 static inline vec vec_abs(vec x) { return (vec)((veci)x & 0x7fffffff); }
 // The magnitude of x with the sign of y; x must not be negative.
 static inline vec vec_sign(vec x, vec y) { return (vec)((vecu)x | ((vecu)y & 0x80000000u)); }
-// b where either is NaN, as the processor's own maximum.
-static inline vec vec_max(vec a, vec b) { return vec_select(a > b, a, b); }
-static inline vec vec_min(vec a, vec b) { return vec_select(a < b, a, b); }
+// b where either is NaN. By lane, since that is what the compiler makes one instruction of.
+static inline vec vec_max(vec a, vec b)
+{
+    vec y;
+
+    for (int i = 0; i < LANES; i++)
+        y[i] = a[i] > b[i] ? a[i] : b[i];
+    return y;
+}
+static inline vec vec_min(vec a, vec b)
+{
+    vec y;
+
+    for (int i = 0; i < LANES; i++)
+        y[i] = a[i] < b[i] ? a[i] : b[i];
+    return y;
+}
 
 // The first n < LANES floats of p, zeros behind them; and back.
 static inline vec vec_load_some(const float *p, int64_t n)
@@ -98,10 +112,11 @@ static inline float vec_sum(vec x)
 }
 static inline vec_quarter quarter_max(vec_quarter a, vec_quarter b)
 {
-    typedef int32_t mask __attribute__((vector_size(16)));
-    const mask more = a > b;
+    vec_quarter y;
 
-    return (vec_quarter)((more & (mask)a) | (~more & (mask)b));
+    for (int i = 0; i < 4; i++)
+        y[i] = a[i] > b[i] ? a[i] : b[i];
+    return y;
 }
 static inline float vec_top(vec x)
 {

@@ -3,6 +3,7 @@
 //
 // A block is one head's run of queries:
 //
+//     copy q
 //     for each tile of KEYS keys: copy k^T and v
 //         for each six queries:   scores = q k^T      six rows, in the first cache
 //                                 weights = exp(scores - top), sums
@@ -27,8 +28,8 @@ struct forward {
 struct run {
     const float *query, *key, *value;  // position 0 of this head
     int64_t start, rows, width;        // width: dim in whole vectors
-    float *key_t;                      // (dim, KEYS), scaled
-    float *values;                     // (KEYS, width)
+    float *key_t;                      // (dim, KEYS)
+    float *queries, *values;           // (rows, width), scaled; (KEYS, width)
     float *sum_v;                      // (rows, width)
     float *scores;                     // (PRODUCT_ROWS, KEYS)
     float *top, *sum;                  // (rows)
@@ -54,40 +55,36 @@ static void open_run(struct run *r, const struct forward *f, int64_t block, floa
     r->top = r->scores + PRODUCT_ROWS * KEYS;
     r->sum = r->top + pad_lanes(pad_rows(f->run));
     r->sum_v = r->sum + pad_lanes(pad_rows(f->run));
+    r->queries = r->sum_v + f->run * r->width;
 }
 
-// Turns one row's scores into weights and moves its top and sum; returns what shrinks sum_v.
-static float weigh(float *score, int64_t seen, int64_t padded, float *top, float *sum)
+// Turns rows of scores into weights, and moves their tops and sums; shrink is what each row's sum_v
+// still counts. Step by step for all rows, so that no row waits for another's reduction.
+static void weigh(float *scores, int64_t rows, int64_t cols, float *top, float *sum, float *shrink)
 {
-    const vec lane = vec_lane();
-    vec most = vec_set(-INFINITY), total = { 0 };
-    int64_t j = 0;
+    vec most[PRODUCT_ROWS], total[PRODUCT_ROWS];
 
-    for (; j + LANES <= seen; j += LANES)
-        most = vec_max(vec_load(score + j), most);
-    if (j < seen) {
-        const vec x = vec_load(score + j);
-        most = vec_max(vec_select(lane < (float)(seen - j), x, vec_set(-INFINITY)), most);
+    for (int64_t i = 0; i < rows; i++) {
+        most[i] = vec_load(scores + i * KEYS);
+        for (int64_t j = LANES; j < cols; j += LANES)
+            most[i] = vec_max(vec_load(scores + i * KEYS + j), most[i]);
     }
-    const float before = *top, here = vec_top(most), now = here > before ? here : before;
-    for (j = 0; j + LANES <= seen; j += LANES) {
-        const vec w = vec_exp_below(vec_load(score + j) - now);
-        vec_store(score + j, w);
-        total += w;
+    for (int64_t i = 0; i < rows; i++) {
+        const float here = vec_top(most[i]), before = top[i];
+        top[i] = here > before ? here : before;
+        shrink[i] = top[i] == before ? 1.0f : expf(before - top[i]);
     }
-    if (j < seen) {
-        const vec w = vec_exp_below(vec_load(score + j) - now);
-        const vec kept = vec_select(lane < (float)(seen - j), w, (vec){ 0 });
-        vec_store(score + j, kept);
-        total += kept;
-        j += LANES;
+    for (int64_t i = 0; i < rows; i++) {
+        vec part = { 0 };
+        for (int64_t j = 0; j < cols; j += LANES) {
+            const vec w = vec_exp_below(vec_load(scores + i * KEYS + j) - top[i]);
+            vec_store(scores + i * KEYS + j, w);
+            part += w;
+        }
+        total[i] = part;
     }
-    for (; j < padded; j += LANES)
-        vec_store(score + j, (vec){ 0 });
-    const float shrink = now == before ? 1.0f : expf(before - now);
-    *top = now;
-    *sum = *sum * shrink + vec_sum(total);
-    return shrink;
+    for (int64_t i = 0; i < rows; i++)
+        sum[i] = sum[i] * shrink[i] + vec_sum(total[i]);
 }
 
 // Six queries from `row` of the run against the tile of keys.
@@ -98,7 +95,7 @@ static void attend(const struct run *r, const struct pawl_attention *a, int64_t 
     const int64_t most = keys_seen(a, t + rows - 1, key, keys), padded = pad_lanes(most);
     float shrink[PRODUCT_ROWS];
     const struct product scores = {
-        .out = r->scores, .out_row = KEYS, .a = r->query + t * qkv_row(a), .a_row = qkv_row(a),
+        .out = r->scores, .out_row = KEYS, .a = r->queries + row * r->width, .a_row = r->width,
         .a_k = 1, .b = r->key_t, .b_row = KEYS, .rows = rows, .n = padded, .k = a->dim,
     };
     const struct product sum = {
@@ -110,8 +107,9 @@ static void attend(const struct run *r, const struct pawl_attention *a, int64_t 
     if (most < 1) return;
     product_rows(&scores);
     for (int64_t i = 0; i < rows; i++)
-        shrink[i] = weigh(r->scores + i * KEYS, keys_seen(a, t + i, key, keys), padded,
-                          r->top + row + i, r->sum + row + i);
+        for (int64_t j = max_0(keys_seen(a, t + i, key, keys)); j < padded; j++)
+            r->scores[i * KEYS + j] = -INFINITY;
+    weigh(r->scores, rows, padded, r->top + row, r->sum + row, shrink);
     product_rows(&sum);
 }
 
@@ -125,11 +123,21 @@ static void finish(const struct run *r, const struct forward *f, int64_t block)
         const float *from = r->sum_v + i * r->width, scale = 1.0f / r->sum[i];
         float *to = f->out + (item * a->time + t) * out_row(a) + query_at(a, head);
         int64_t d = 0;
+        prefetch_row(to + PREFETCH_ROWS * out_row(a), a->dim);
         for (; d + LANES <= a->dim; d += LANES)
             vec_store(to + d, vec_load(from + d) * scale);
         for (; d < a->dim; d++)
             to[d] = from[d] * scale;
         f->lse[(item * a->heads + head) * a->time + t] = r->top[i] + logf(r->sum[i]);
+    }
+}
+
+// Asks for three of the next tile's keys and values while this one is worked on.
+static void ask_ahead(const struct run *r, const struct pawl_attention *a, int64_t key)
+{
+    for (int64_t i = key; i < key + PRODUCT_ROWS / 2 && i < a->time; i++) {
+        prefetch_row(r->key + i * qkv_row(a), a->dim);
+        prefetch_row(r->value + i * qkv_row(a), a->dim);
     }
 }
 
@@ -145,21 +153,24 @@ static void attend_run(void *arguments, int64_t block, int thread)
     struct run r;
 
     open_run(&r, &p->f, block, host_thread_scratch(p->host, thread));
+    const int64_t end = a->causal ? r.start + r.rows : a->time, from = qkv_row(a);
+    pack_rows(r.queries, r.width, r.query + r.start * from, from, r.rows, a->dim,
+              1.0f / sqrtf((float)a->dim));
     for (int64_t i = 0; i < r.rows; i++) {
         r.top[i] = -INFINITY;
         r.sum[i] = 0;
     }
-    const int64_t end = a->causal ? r.start + r.rows : a->time, from = qkv_row(a);
     for (int64_t key = 0; key < end; key += KEYS) {
         const int64_t keys = host_piece(end, KEYS, key);
-        pack_transposed(r.key_t, KEYS, r.key + key * from, from, keys, a->dim,
-                        1.0f / sqrtf((float)a->dim));
-        pack_rows(r.values, r.width, r.value + key * from, from, keys, a->dim);
+        pack_transposed(r.key_t, KEYS, r.key + key * from, from, keys, a->dim);
+        pack_rows(r.values, r.width, r.value + key * from, from, keys, a->dim, 1);
         // Sixes that lie wholly before the tile see none of it.
         const int64_t first = a->causal && key > r.start
                                   ? (key - r.start) / PRODUCT_ROWS * PRODUCT_ROWS : 0;
-        for (int64_t row = first; row < r.rows; row += PRODUCT_ROWS)
+        for (int64_t row = first; row < r.rows; row += PRODUCT_ROWS) {
+            ask_ahead(&r, a, key + KEYS + (row - first) / 2);
             attend(&r, a, row, key, keys);
+        }
     }
     finish(&r, &p->f, block);
 }

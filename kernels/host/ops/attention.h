@@ -34,6 +34,8 @@ static inline int64_t value_at(const struct pawl_attention *a, int64_t kv)
     return (a->heads + a->kv_heads + kv) * a->dim;
 }
 
+static inline int64_t max_0(int64_t n) { return n > 0 ? n : 0; }
+
 // How many keys of the tile that starts at key 0 position t may see; can be below 1.
 static inline int64_t keys_seen(const struct pawl_attention *a, int64_t t, int64_t key,
                                 int64_t keys)
@@ -41,27 +43,36 @@ static inline int64_t keys_seen(const struct pawl_attention *a, int64_t t, int64
     return a->causal && t - key + 1 < keys ? t - key + 1 : keys;
 }
 
-// to (rows, padded) = from (rows, n), zeros behind each row.
+// Heads lie apart, a few cache lines in each row, which no prefetcher of the processor follows:
+// whoever walks over rows asks for those that come PREFETCH_ROWS later.
+enum { PREFETCH_ROWS = 12 };
+
+static inline void prefetch_row(const float *row, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += 16)
+        __builtin_prefetch(row + i);
+}
+
+// to (rows, padded) = scale * from (rows, n), zeros behind each row.
 static inline void pack_rows(float *to, int64_t padded, const float *from, int64_t from_row,
-                             int64_t rows, int64_t n)
+                             int64_t rows, int64_t n, float scale)
 {
     for (int64_t r = 0; r < rows; r++, to += padded, from += from_row) {
         int64_t i = 0;
+        prefetch_row(from + PREFETCH_ROWS * from_row, n);
         for (; i + LANES <= n; i += LANES)
-            vec_store(to + i, vec_load(from + i));
-        if (i < n) vec_store(to + i, vec_load_some(from + i, n - i));
+            vec_store(to + i, vec_load(from + i) * scale);
+        if (i < n) vec_store(to + i, vec_load_some(from + i, n - i) * scale);
     }
 }
 
 static inline void transpose_quarters(float *to, int64_t to_row, const float *from,
-                                      int64_t from_row, float scale)
+                                      int64_t from_row)
 {
     vec_quarter r[4], t[4];
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 4; i++)
         memcpy(&r[i], from + i * from_row, sizeof(r[i]));
-        r[i] *= scale;
-    }
     t[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
     t[1] = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
     t[2] = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
@@ -74,24 +85,25 @@ static inline void transpose_quarters(float *to, int64_t to_row, const float *fr
         memcpy(to + i * to_row, &r[i], sizeof(r[i]));
 }
 
-// to (n, padded) = scale * from (rows, n)^T, zeros in columns rows to padded.
+// to (n, padded) = from (rows, n)^T, zeros in columns rows to padded.
 static inline void pack_transposed(float *to, int64_t padded, const float *from, int64_t from_row,
-                                   int64_t rows, int64_t n, float scale)
+                                   int64_t rows, int64_t n)
 {
     int64_t r = 0;
 
     for (; r + 4 <= rows; r += 4) {
         int64_t i = 0;
+        for (int64_t j = r; j < r + 4; j++)
+            prefetch_row(from + (j + PREFETCH_ROWS) * from_row, n);
         for (; i + 4 <= n; i += 4)
-            transpose_quarters(to + i * padded + r, padded, from + r * from_row + i, from_row,
-                               scale);
+            transpose_quarters(to + i * padded + r, padded, from + r * from_row + i, from_row);
         for (; i < n; i++)
             for (int64_t j = r; j < r + 4; j++)
-                to[i * padded + j] = from[j * from_row + i] * scale;
+                to[i * padded + j] = from[j * from_row + i];
     }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = r; j < padded; j++)
-            to[i * padded + j] = j < rows ? from[j * from_row + i] * scale : 0;
+            to[i * padded + j] = j < rows ? from[j * from_row + i] : 0;
 }
 
 #endif

@@ -29,9 +29,9 @@ struct backward {
 struct sweep {
     const struct backward *b;
     int64_t item, kv, width;      // width: dim in whole vectors
-    float *key_t, *value_t;       // (dim, KEYS); key_t scaled
-    float *keys_packed;           // (KEYS, width)
-    float *query, *out_grad;      // (QUERIES, width)
+    float *key_t, *value_t;       // (dim, KEYS)
+    float *keys_packed;           // (KEYS, width), scaled
+    float *query, *out_grad;      // (QUERIES, width); query scaled
     float *p, *s_grad;            // (QUERIES, KEYS)
     float *key_grad, *value_grad; // (KEYS, width)
     float *d;                     // (QUERIES)
@@ -41,6 +41,11 @@ struct sweep {
 struct meeting {
     int64_t key, keys, start, rows, head;
 };
+
+static float scale_of(const struct pawl_attention *a)
+{
+    return 1.0f / sqrtf((float)a->dim);
+}
 
 static const float all_ones[PRODUCT_ROWS] = { 1, 1, 1, 1, 1, 1 };
 
@@ -73,6 +78,7 @@ static void sum_products(const struct sweep *s, const struct meeting *m)
         const float *grad = s->out_grad + r * s->width;
         vec sum = { 0 };
         int64_t i = 0;
+        prefetch_row(out + PREFETCH_ROWS * out_row(a), a->dim);
         for (; i + LANES <= a->dim; i += LANES)
             sum += vec_load(grad + i) * vec_load(out + i);
         if (i < a->dim) sum += vec_load(grad + i) * vec_load_some(out + i, a->dim - i);
@@ -84,15 +90,16 @@ static void sum_products(const struct sweep *s, const struct meeting *m)
 static void weigh(const struct sweep *s, int64_t row, int64_t seen, float lse)
 {
     float *p = s->p + row * KEYS, *grad = s->s_grad + row * KEYS;
-    const float d = s->d[row], scale = 1.0f / sqrtf((float)s->b->a.dim);
-    const vec lane = vec_lane();
+    const float d = s->d[row];
 
+    for (int64_t j = max_0(seen); j < KEYS; j++) {
+        p[j] = -INFINITY;
+        grad[j] = 0;
+    }
     for (int64_t j = 0; j < KEYS; j += LANES) {
-        const veci kept = lane < (float)(seen - j);
         const vec w = vec_exp_below(vec_load(p + j) - lse);
-        const vec g = w * (vec_load(grad + j) - d) * scale;
-        vec_store(p + j, vec_select(kept, w, (vec){ 0 }));
-        vec_store(grad + j, vec_select(kept, g, (vec){ 0 }));
+        vec_store(p + j, w);
+        vec_store(grad + j, w * (vec_load(grad + j) - d));
     }
 }
 
@@ -152,9 +159,9 @@ static void meet(const struct sweep *s, const struct meeting *m)
     const int64_t at = s->item * a->time + m->start, head = query_at(a, m->head);
 
     pack_rows(s->query, s->width, s->b->qkv + at * qkv_row(a) + head, qkv_row(a), m->rows,
-              a->dim);
+              a->dim, scale_of(a));
     pack_rows(s->out_grad, s->width, s->b->out_grad + at * out_row(a) + head, out_row(a),
-              m->rows, a->dim);
+              m->rows, a->dim, 1);
     sum_products(s, m);
     for (int64_t row = 0; row < m->rows; row += PRODUCT_ROWS)
         sweep_queries(s, m, row);
@@ -181,10 +188,9 @@ static void sweep_tile(const struct sweep *s, int64_t key, int64_t keys)
     const int64_t group = a->heads / a->kv_heads, from = qkv_row(a);
     const size_t bytes = (size_t)(KEYS * s->width) * sizeof(float);
 
-    pack_transposed(s->key_t, KEYS, row + key_at(a, s->kv), from, keys, a->dim,
-                    1.0f / sqrtf((float)a->dim));
-    pack_transposed(s->value_t, KEYS, row + value_at(a, s->kv), from, keys, a->dim, 1);
-    pack_rows(s->keys_packed, s->width, row + key_at(a, s->kv), from, keys, a->dim);
+    pack_transposed(s->key_t, KEYS, row + key_at(a, s->kv), from, keys, a->dim);
+    pack_transposed(s->value_t, KEYS, row + value_at(a, s->kv), from, keys, a->dim);
+    pack_rows(s->keys_packed, s->width, row + key_at(a, s->kv), from, keys, a->dim, scale_of(a));
     memset(s->key_grad, 0, bytes);
     memset(s->value_grad, 0, bytes);
     for (int64_t head = s->kv * group; head < (s->kv + 1) * group; head++)

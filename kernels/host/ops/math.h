@@ -32,7 +32,7 @@ VEC_INLINE vec vec_exp_reduce(vec x, veci *n)
     return p * (r * r) + r;
 }
 
-// 2 to the n, -126 <= n <= 127.
+// 2 to the n, -126 <= n <= 127; 0 for -127.
 VEC_INLINE vec vec_power(veci n) { return (vec)(((vecu)n + 127u) << 23); }
 
 VEC_INLINE vec vec_exp(vec x)
@@ -40,21 +40,19 @@ VEC_INLINE vec vec_exp(vec x)
     veci n;
 
     // Beyond these the result is 0 or infinity. Two halves reach subnormal results and 2^128.
-    x = vec_select(x > 89.0f, vec_set(89.0f), x);
-    x = vec_select(x < -104.0f, vec_set(-104.0f), x);
+    x = vec_max(vec_set(-104.0f), vec_min(vec_set(89.0f), x));
     const vec e = vec_exp_reduce(x, &n) + 1.0f;
     const veci half = n >> 1;
     return e * vec_power(half) * vec_power(n - half);
 }
 
-// exp(x) for x <= 0, as softmax needs it: less work, and 0 where the result would be subnormal.
+// exp(x) for x <= 0, as softmax needs it: less work, and 0 soon after the results turn subnormal.
 VEC_INLINE vec vec_exp_below(vec x)
 {
     veci n;
-    const veci none = x < -87.33654f;  // 2^-126
+    const vec e = vec_exp_reduce(vec_max(vec_set(-88.0f), x), &n) + 1.0f;
 
-    const vec e = vec_exp_reduce(vec_select(none, vec_set(-87.33654f), x), &n) + 1.0f;
-    return (vec)(~none & (veci)(e * vec_power(n)));
+    return e * vec_power(n);  // n = -127, all that is below -87.7, has the bits of 0
 }
 
 // exp(x) - 1 without losing what is small.
@@ -62,8 +60,7 @@ VEC_INLINE vec vec_expm1(vec x)
 {
     veci n;
 
-    x = vec_select(x > 89.0f, vec_set(89.0f), x);
-    x = vec_select(x < -30.0f, vec_set(-30.0f), x);
+    x = vec_max(vec_set(-30.0f), vec_min(vec_set(89.0f), x));
     const vec e = vec_exp_reduce(x, &n), half = vec_power(n - 1);
     return (half * e + (half - 0.5f)) * 2.0f;
 }
@@ -114,13 +111,13 @@ VEC_INLINE vec vec_tanh(vec x)
 
 VEC_INLINE vec vec_softplus(vec x)
 {
-    return vec_select(x < 0.0f, vec_set(0.0f), x) + vec_log1p_unit(vec_exp(-vec_abs(x)));
+    return vec_max((vec){ 0 }, x) + vec_log1p_unit(vec_exp(-vec_abs(x)));
 }
 
 VEC_INLINE vec vec_erf(vec x)
 {
     const vec a = vec_abs(x), t = a * a;
-    const vec b = vec_select(a > 4.0f, vec_set(4.0f), a);
+    const vec b = vec_min(vec_set(4.0f), a);
     vec near = t * -5.886775907e-4f + 4.973117262e-3f;
     vec far = b * -1.971813908e-4f + 3.055604408e-3f;  // -log(1 - erf)
 
@@ -148,7 +145,7 @@ VEC_INLINE vec act_forward(vec x, enum pawl_activation activation)
 
     switch (activation) {
     case PAWL_RELU:
-        return vec_select(x < zero, zero, x);
+        return vec_max(zero, x);
     case PAWL_LEAKY_RELU:
         return vec_select(x < zero, x * 0.01f, x);
     case PAWL_ELU:
