@@ -81,12 +81,23 @@ static inline vec vec_sqrt(vec x)
     return y;
 }
 
-// Stores around the caches, where p is aligned as a vector is; vec_stream_end() before others look.
+typedef uint64_t vec_pair __attribute__((vector_size(16)));
+
+// What the extension cannot say. quarter_stream stores around the caches, where p is aligned to 16
+// bytes; vec_stream_end() before others look. pair_multiply is the whole product of the low halves.
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+#include <emmintrin.h>
+static inline vec_pair pair_multiply(vec_pair a, vec_pair b)
+{
+    return (vec_pair)_mm_mul_epu32((__m128i)a, (__m128i)b);
+}
 static inline void quarter_stream(float *p, vec_quarter x) { _mm_stream_ps(p, x); }
 static inline void vec_stream_end(void) { _mm_sfence(); }
 #else
+static inline vec_pair pair_multiply(vec_pair a, vec_pair b)
+{
+    return (a & 0xffffffffu) * (b & 0xffffffffu);
+}
 static inline void quarter_stream(float *p, vec_quarter x) { memcpy(p, &x, sizeof(x)); }
 static inline void vec_stream_end(void) {}
 #endif

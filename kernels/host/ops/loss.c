@@ -36,13 +36,13 @@ static float piece_sum(const float *x, int64_t n, float top)
     int64_t i = 0;
 
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        sum[0] += vec_exp(vec_load(x + i) - top);
-        sum[1] += vec_exp(vec_load(x + i + LANES) - top);
+        sum[0] += vec_exp_below(vec_load(x + i) - top);
+        sum[1] += vec_exp_below(vec_load(x + i + LANES) - top);
     }
     for (; i + LANES <= n; i += LANES)
-        sum[0] += vec_exp(vec_load(x + i) - top);
+        sum[0] += vec_exp_below(vec_load(x + i) - top);
     if (i < n) {
-        const vec e = vec_exp(vec_load_some(x + i, n - i) - top);
+        const vec e = vec_exp_below(vec_load_some(x + i, n - i) - top);
         for (int64_t j = 0; j < n - i; j++)
             rest += e[j];
     }
@@ -81,9 +81,9 @@ static void probabilities(float *x, int64_t n, float top, float scale)
     int64_t i = 0;
 
     for (; i + LANES <= n; i += LANES)
-        vec_store(x + i, vec_exp(vec_load(x + i) - top) * scale);
+        vec_store(x + i, vec_exp_below(vec_load(x + i) - top) * scale);
     if (i < n)
-        vec_store_some(x + i, vec_exp(vec_load_some(x + i, n - i) - top) * scale, n - i);
+        vec_store_some(x + i, vec_exp_below(vec_load_some(x + i, n - i) - top) * scale, n - i);
 }
 
 static void cross_entropy_row(const struct loss *a, int64_t r)

@@ -32,7 +32,7 @@ VEC_INLINE vec vec_exp_reduce(vec x, veci *n)
     return p * (r * r) + r;
 }
 
-// 2 to the n, -126 <= n <= 127; 0 for -127.
+// 2 to the n, -126 <= n <= 127; 0 for -127, infinity for 128.
 VEC_INLINE vec vec_power(veci n) { return (vec)(((vecu)n + 127u) << 23); }
 
 VEC_INLINE vec vec_exp(vec x)
@@ -54,6 +54,9 @@ VEC_INLINE vec vec_exp_below(vec x)
 
     return e * vec_power(n);  // n = -127, all that is below -87.7, has the bits of 0
 }
+
+// For sums with 1, where it is lost that exp is infinite from 88.4 on already.
+VEC_INLINE vec vec_exp_quick(vec x) { return vec_exp_below(vec_min(vec_set(89.0f), x)); }
 
 // exp(x) - 1 without losing what is small.
 VEC_INLINE vec vec_expm1(vec x)
@@ -100,7 +103,7 @@ VEC_INLINE vec vec_log(vec x)
     return vec_select(good, value, edge);
 }
 
-VEC_INLINE vec vec_sigmoid(vec x) { return 1.0f / (1.0f + vec_exp(-x)); }
+VEC_INLINE vec vec_sigmoid(vec x) { return 1.0f / (1.0f + vec_exp_quick(-x)); }
 
 VEC_INLINE vec vec_tanh(vec x)
 {
@@ -111,7 +114,7 @@ VEC_INLINE vec vec_tanh(vec x)
 
 VEC_INLINE vec vec_softplus(vec x)
 {
-    return vec_max((vec){ 0 }, x) + vec_log1p_unit(vec_exp(-vec_abs(x)));
+    return vec_max((vec){ 0 }, x) + vec_log1p_unit(vec_exp_below(-vec_abs(x)));
 }
 
 VEC_INLINE vec vec_erf(vec x)
@@ -130,7 +133,7 @@ VEC_INLINE vec vec_erf(vec x)
     far = far * b + 6.370597482e-1f;
     far = far * b + 1.127749562f;
     far = far * b + 1.774976408e-4f;
-    return vec_select(a < 0.92f, near * x, vec_sign(1.0f - vec_exp(-far), x));
+    return vec_select(a < 0.92f, near * x, vec_sign(1.0f - vec_exp_below(-far), x));
 }
 
 // GPT-2's GELU is x sigmoid(this).
@@ -171,7 +174,7 @@ VEC_INLINE vec act_forward(vec x, enum pawl_activation activation)
 
 VEC_INLINE vec act_gelu_slope(vec x)
 {
-    const vec density = 0.398942280f * vec_exp(-0.5f * (x * x));
+    const vec density = 0.398942280f * vec_exp_below(-0.5f * (x * x));
 
     return 0.5f + 0.5f * vec_erf(x * 0.707106781f) + x * density;
 }
