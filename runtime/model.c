@@ -142,28 +142,32 @@ void pawl_model_close(struct pawl_model *model)
     pawl_free(model);
 }
 
-// Box-Muller on two words of a Philox block, in double so that every machine rounds alike enough.
-static float normal(struct pawl_philox block, int which)
+// Two normal draws from one block (Box and Muller, 1958), in double.
+static void normal_pair(struct pawl_philox block, double scale, float out[2])
 {
-    const double u = ((double)block.word[2 * which] + 1.0) / 4294967296.0;
-    const double angle = 6.283185307179586 * ((double)block.word[2 * which + 1] / 4294967296.0);
+    const double u = ((double)block.word[0] + 1.0) / 4294967296.0;
+    const double angle = 6.283185307179586 * ((double)block.word[1] / 4294967296.0);
+    const double radius = scale * sqrt(-2.0 * log(u));
 
-    return (float)(sqrt(-2.0 * log(u)) * cos(angle));
+    out[0] = (float)(radius * cos(angle));
+    out[1] = (float)(radius * sin(angle));
 }
 
 static void draw(float *out, int64_t count, const struct pawl_param *param, uint64_t seed,
                  uint32_t stream)
 {
+    const bool constant = param->init == PAWL_INIT_ZERO || param->init == PAWL_INIT_ONE;
+    const float value = param->init == PAWL_INIT_ONE ? 1.0f : 0.0f;
+    float pair[2] = { value, value };
+
     for (int64_t i = 0; i < count; i++) {
-        if (param->init == PAWL_INIT_ZERO || param->init == PAWL_INIT_ONE) {
-            out[i] = param->init == PAWL_INIT_ONE ? 1.0f : 0.0f;
-            continue;
+        if (i % 2 == 0 && !constant) {
+            const struct pawl_philox block = pawl_philox(seed, (uint64_t)i / 2, stream, 0x1417);
+            for (int j = 0; j < 2; j++)
+                pair[j] = (float)(param->scale * (2.0 * (double)pawl_uniform(block.word[j]) - 1.0));
+            if (param->init == PAWL_INIT_NORMAL) normal_pair(block, param->scale, pair);
         }
-        const struct pawl_philox block = pawl_philox(seed, (uint64_t)i / 2, stream, 0x1417);
-        if (param->init == PAWL_INIT_NORMAL)
-            out[i] = (float)param->scale * normal(block, (int)(i % 2));
-        else
-            out[i] = (float)(param->scale * (2.0 * pawl_uniform(block.word[i % 2]) - 1.0));
+        out[i] = pair[i % 2];
     }
 }
 
