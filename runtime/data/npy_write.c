@@ -84,15 +84,18 @@ int pawl_npy_write(const char *path, int rank, const int64_t *dim, enum pawl_dty
     int rc = pawl_shape_count(&count, rank, dim);
     if (rc)
         return rc;
-    const size_t bytes = (size_t)count * pawl_dtype_bytes(dtype);
+    size_t bytes, all;
     const size_t begin = make_header(header, descr, rank, dim);
-    rc = pawl_alloc(&file, begin + bytes, path);
+    if (__builtin_mul_overflow((size_t)count, pawl_dtype_bytes(dtype), &bytes)
+        || __builtin_add_overflow(begin, bytes, &all))
+        return pawl_fail(PAWL_EINVAL, "%s: the array is larger than memory can be", path);
+    rc = pawl_alloc(&file, all, path);
     if (rc)
         return rc;
     memcpy(file, header, begin);
     if (bytes)
         memcpy(file + begin, data, bytes);
-    rc = pawl_io_write_file(path, file, begin + bytes, true);
+    rc = pawl_io_write_file(path, file, all, true);
     pawl_free(file);
     return rc < 0 ? pawl_fail(PAWL_EIO, "%s: cannot write: %s", path, strerror(-rc)) : 0;
 }

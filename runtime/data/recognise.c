@@ -67,13 +67,6 @@ static int of_file(const struct pawl_source_row **row, const char *path)
     return 0;
 }
 
-static bool exists(const char *path)
-{
-    struct stat of;
-
-    return !pawl_io()->lstat(path, &of);
-}
-
 // Whether the text begins like a prefix: lower case letters and a colon.
 static bool has_prefix(const char *source)
 {
@@ -82,9 +75,21 @@ static bool has_prefix(const char *source)
     return letters && source[letters] == ':';
 }
 
+// What a text that names nothing was meant to be.
+static int of_absent(const struct pawl_source_row **row, const char *source, int error)
+{
+    if (has_prefix(source))
+        return pawl_fail(PAWL_EINVAL, "%s: no such kind of source. try: " KNOWN, source);
+    if (!strchr(source, ','))
+        return pawl_source_fail(error, source, "open");
+    *row = &pawl_source_npy;
+    return 0;
+}
+
 int pawl_recognise(const struct pawl_source_row **row, const char **where, const char *source)
 {
     bool directory;
+    struct stat of;
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         const size_t length = strlen(rows[i]->name);
@@ -100,15 +105,12 @@ int pawl_recognise(const struct pawl_source_row **row, const char **where, const
     if (!*source)
         return pawl_fail(PAWL_EINVAL, "no data named. try: " KNOWN);
     *where = source;
-    if (!exists(source)) {
-        if (has_prefix(source))
-            return pawl_fail(PAWL_EINVAL, "%s: no such kind of source. try: " KNOWN, source);
-        if (!strchr(source, ','))
-            return pawl_source_fail(-ENOENT, source, "open");
-        *row = &pawl_source_npy;
-        return 0;
-    }
-    const int rc = pawl_source_is_directory(&directory, source);
+    int rc = pawl_io()->lstat(source, &of);
+    if (rc == -ENOENT || rc == -ENOTDIR || rc == -ENAMETOOLONG)
+        return of_absent(row, source, rc);
+    if (rc < 0)
+        return pawl_source_fail(rc, source, "stat");
+    rc = pawl_source_is_directory(&directory, source);
     if (rc)
         return rc;
     return directory ? of_directory(row, source) : of_file(row, source);

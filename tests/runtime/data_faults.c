@@ -113,7 +113,8 @@ static int over_sources(const char *root, int expected)
     snprintf(paths[0], sizeof(paths[0]), "text:%s/tree", root);
     snprintf(paths[1], sizeof(paths[1]), "tokens:%s/tokens", root);
     snprintf(paths[2], sizeof(paths[2]), "idx:%s/idx", root);
-    for (int i = 0; i < 3; i++)
+    snprintf(paths[3], sizeof(paths[3]), "%s/idx", root);
+    for (int i = 0; i < 4; i++)
         count += each_call_once(paths[i], expected);
     return count + each_call_once(pair, expected);
 }

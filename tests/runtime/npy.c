@@ -220,12 +220,8 @@ Test(npy, reads_back_what_it_wrote)
         cr_assert(!memcmp(npy.data, data, (size_t)npy.count * 4));
         pawl_npy_free(&npy);
     }
-    const int64_t large[PAWL_RANK_MAX] = { INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                                           INT64_MAX, INT64_MAX, INT64_MAX, 0 };
-    cr_assert_eq(pawl_npy_write(path, 8, large, PAWL_F32, data) == 0
-                     || strstr(pawl_error(), "overflow") != NULL
-                     || strstr(pawl_error(), "too") != NULL,
-                 1, "%s", pawl_error());
+    cr_assert_eq(pawl_npy_write(path, 2, (int64_t[]){ INT64_MAX, 2 }, PAWL_F32, data), PAWL_EINVAL);
+    cr_assert_eq(pawl_npy_write(path, 1, (int64_t[]){ -1 }, PAWL_F32, data), PAWL_EINVAL);
 }
 
 static ssize_t full_disk(int fd, const void *bytes, size_t size, off_t offset)

@@ -66,6 +66,9 @@ Test(text, takes_the_text_of_a_tree_by_name)
     assert_reads(at(root, ""), "AAYYZZCC");   // a slash at the end
     assert_reads(at(root, "build"), "nono");  // asked for by name
     assert_reads(at(root, "link"), "AA");
+    struct pawl_data *data = open_plain(root);
+    cr_assert_str_eq(pawl_data_info(data)->words, "text: 4 files, 8 bytes");
+    pawl_data_close(data);
     write_text(at(root, "run/events.jsonl"), "a run grows while it trains");
     assert_reads(root, "AAYYZZCC");
 }
@@ -136,6 +139,20 @@ Test(text, refuses_more_than_memory_should_hold)
                  "try: tokens:");
 }
 
+Test(text, refuses_a_tree_without_end)
+{
+    const char *root = make_directory();
+    char path[512];
+
+    int length = snprintf(path, sizeof(path), "%s", root);
+    for (int i = 0; i < 101; i++) {
+        length += snprintf(path + length, sizeof(path) - (size_t)length, "/d");
+        cr_assert_eq(mkdir(path, 0777), 0);
+    }
+    assert_fails(try_open(root, &(struct pawl_data_options){ .sequence = 4 }), PAWL_EINVAL,
+                 "more than 100 directories deep");
+}
+
 enum { LENGTH = 1000, SEQUENCE = 16 };
 
 static void write_counted(const char *path)
@@ -195,6 +212,8 @@ Test(text, parts_do_not_overlap)
     pawl_data_close(validate);
     cr_assert_eq(pawl_data_open(&validate, at(root, "f"), &options), 0);
     cr_assert_eq(pawl_data_info(validate)->samples, (LENGTH - 1) / SEQUENCE, "the whole source");
+    pawl_data_batch(validate, 1, 1, x, y);
+    cr_assert_eq(x[0], 'a' + SEQUENCE, "validation is in order");
     pawl_data_close(train);
     pawl_data_close(validate);
     options.fraction = 0.01;
