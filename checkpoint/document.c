@@ -239,19 +239,34 @@ int pawl_document_new(struct pawl_document **out)
     return rc;
 }
 
+void pawl_document_keep(struct pawl_document *document, unsigned parts)
+{
+    struct pawl_training *training = document->training;
+
+    if (!(parts & PAWL_PART_WEIGHTS)) {
+        free_entries(document->weights, document->weight_count);
+        document->weights = NULL;
+        document->weight_count = 0;
+    }
+    if (!(parts & PAWL_PART_TRAINING) && training) {
+        free_entries(training->tensors, training->tensor_count);
+        json_decref(training->optimizer);
+        json_decref(training->rest);
+        pawl_free(training);
+        document->training = NULL;
+    }
+    if (!(parts & PAWL_PART_ARCHITECTURE)) {
+        pawl_architecture_free(document->architecture);
+        pawl_free(document->architecture);
+        document->architecture = NULL;
+    }
+}
+
 void pawl_document_free(struct pawl_document *document)
 {
     if (!document) return;
+    pawl_document_keep(document, 0);
     free_files(document->files);
-    free_entries(document->weights, document->weight_count);
-    if (document->training) {
-        free_entries(document->training->tensors, document->training->tensor_count);
-        json_decref(document->training->optimizer);
-        json_decref(document->training->rest);
-        pawl_free(document->training);
-    }
-    pawl_architecture_free(document->architecture);
-    pawl_free(document->architecture);
     json_decref(document->metadata);
     json_decref(document->warnings);
     pawl_free(document);
@@ -314,7 +329,7 @@ static int explain(const char *path, const char *head, size_t size, bool directo
     char start[64] = "";
 
     if (directory)
-        return pawl_fail(PAWL_ENOTSUP, "%s: the directory holds no run, no snapshot and no model "
+        return pawl_fail(PAWL_ENONE, "%s: the directory holds no run, no snapshot and no model "
                          "that this version reads; it reads %s", path, KNOWN);
     if (!size) return pawl_fail(PAWL_ECORRUPT, "%s: the file is empty", path);
     const size_t blanks = strspn(head, " \t\r\n");
@@ -438,27 +453,55 @@ static int appear(const char *temporary, const char *path, bool force)
     return synced ? pawl_io_fail(synced, "fsync", directory) : 0;
 }
 
+// A name beside path that nothing has.
+static int temporary_name(char temporary[4096], const char *path)
+{
+    uint64_t salt = 0;
+    const int rc = pawl_io()->random(&salt, sizeof(salt));
+
+    if (rc) return pawl_io_fail(rc, "draw a random name for", path);
+    if (snprintf(temporary, 4096, "%s.tmp-%016llx", path, (unsigned long long)salt) >= 4096)
+        return pawl_fail(PAWL_EINVAL, "the path is longer than %d bytes", 4096 - 22);
+    return 0;
+}
+
+static int check_free(const char *path, bool force)
+{
+    struct stat of;
+
+    if (force || pawl_io()->lstat(path, &of)) return 0;
+    return pawl_fail(PAWL_EBUSY, "%s: something is there already. try: --force", path);
+}
+
+int pawl_document_can_write(const char *path, bool force)
+{
+    char temporary[4096];
+
+    int rc = check_free(path, force);
+    if (!rc) rc = temporary_name(temporary, path);
+    if (rc) return rc;
+    const int fd = pawl_io()->open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
+    if (fd < 0) return pawl_io_fail(fd, "create", path);
+    pawl_io()->close(fd);
+    pawl_io()->unlink(temporary);
+    return 0;
+}
+
 int pawl_document_write(const struct pawl_document *document, const char *path,
                         const struct pawl_write_options *options)
 {
     static const struct pawl_write_options defaults;
     const struct pawl_format *format = NULL;
     char temporary[4096];
-    struct stat of;
-    uint64_t salt = 0;
 
     if (!options) options = &defaults;
     int rc = pawl_format_find(&format, options->format, path);
     if (rc) return rc;
     if (!format->write)
         return pawl_fail(PAWL_ENOTSUP, "this version only reads %s", format->name);
-    if (!options->force && pawl_io()->lstat(path, &of) == 0)
-        return pawl_fail(PAWL_EBUSY, "%s: something is there already. try: --force", path);
-    rc = pawl_io()->random(&salt, sizeof(salt));
-    if (rc) return pawl_io_fail(rc, "draw a random name for", path);
-    if (snprintf(temporary, sizeof(temporary), "%s.tmp-%016llx", path, (unsigned long long)salt)
-        >= (int)sizeof(temporary))
-        return pawl_fail(PAWL_EINVAL, "the path is longer than %zu bytes", sizeof(temporary) - 22);
+    rc = check_free(path, options->force);
+    if (!rc) rc = temporary_name(temporary, path);
+    if (rc) return rc;
     rc = format->write(document, temporary, options);
     if (!rc) rc = appear(temporary, path, options->force);
     if (rc) discard(temporary, 3);

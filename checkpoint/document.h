@@ -86,18 +86,25 @@ struct pawl_format {
 // suffix of path.
 int pawl_format_find(const struct pawl_format **out, const char *name_or_null, const char *path);
 
-// PAWL_ENONE: nothing at path. PAWL_ECORRUPT: damaged, with tensor or byte offset and what to try.
+// PAWL_ENONE: nothing at path, or a directory without a model. PAWL_ECORRUPT: damaged, with tensor
+// or byte offset and what to try.
 // PAWL_ENOTSUP: no format that pawl knows (the words list those it reads).
 PAWL_API int pawl_document_read(struct pawl_document **out, const char *path);
 PAWL_API void pawl_document_free(struct pawl_document *document);  // accepts NULL
 
 // An empty document, for building one to write.
 int pawl_document_new(struct pawl_document **out);
+// Forgets every part but those (PAWL_PART_*).
+void pawl_document_keep(struct pawl_document *document, unsigned parts);
 
 // The file appears complete or not at all. PAWL_EBUSY: something is there and force is false.
 // What the format cannot carry is left out (see parts). options NULL: all defaults.
 PAWL_API int pawl_document_write(const struct pawl_document *document, const char *path,
                                  const struct pawl_write_options *options);
+
+// Whether something can be created at path, before hours are spent on it: PAWL_EBUSY as above,
+// PAWL_EIO: no such directory, no permission, no space for a name.
+int pawl_document_can_write(const char *path, bool force);
 
 const struct pawl_entry *pawl_document_find(const struct pawl_document *document, const char *name);
 

@@ -39,7 +39,7 @@ Test(document, says_what_a_path_is_not)
     expect(pawl_document_read(&document, scratch("fifo")), PAWL_ECORRUPT, "regular");
     expect(pawl_document_read(&document, "/dev/null"), PAWL_ECORRUPT, "regular");
     cr_assert_eq(mkdir(scratch("directory"), 0700), 0);
-    expect(pawl_document_read(&document, scratch("directory")), PAWL_ENOTSUP, "no run");
+    expect(pawl_document_read(&document, scratch("directory")), PAWL_ENONE, "no run");
 }
 
 Test(document, the_bytes_decide_not_the_name)

@@ -60,6 +60,10 @@ Test(source, arch_serves_files_without_one)
     cr_assert_eq(document->weight_count, 2);
     refuse(open_source(scratch("w.safetensors"), scratch("w.safetensors")), PAWL_ECORRUPT,
            "no architecture either");
+    refuse(open_source(scratch("w.safetensors"), "mlp:2-3"), PAWL_ECORRUPT,
+           "'fc1.weight' is float32 [1, 2], but mlp:2-3 needs [3, 2] (0 fit, 0 are missing)");
+    refuse(open_source(scratch("w.safetensors"), "mlp:2-1-1"), PAWL_ECORRUPT,
+           "no tensor 'fc2.weight', which mlp:2-1-1 needs as [1, 1] (2 fit, 2 are missing)");
     refuse(open_source(scratch("w.safetensors"), "mpl"), PAWL_ENONE, "did you mean 'mlp'");
     refuse(open_source("mlp:2-1", "mlp:2-2"), PAWL_ECORRUPT, "'fc1.weight' [1, 2] in mlp:2-1");
     cr_assert_eq(open_source("mlp:2-1", "mlp:2-1"), 0);
@@ -107,7 +111,7 @@ Test(source, a_run_is_its_newest_whole_snapshot)
 
     scratch_make(where);
     state_open(&state, STATE_MIXED);
-    refuse(open_source(where, NULL), PAWL_ENOTSUP, "no run");
+    refuse(open_source(where, NULL), PAWL_ENONE, "no run");
     save(&state, where, 3);
     cr_assert_eq(open_source(where, NULL), 0, "%s", pawl_error());
     cr_assert_str_eq(document->format, "pawl");
