@@ -94,6 +94,14 @@ void pawl_page_man(void)
     puts(".SH OPTIONS");
     for (int i = 0; i < pawl_flag_count; i++)
         man_flag(&pawl_flags[i]);
+    puts(".SH OTHER NAMES");
+    for (int i = 0; i < pawl_alias_count; i++) {
+        fputs(".TP\n.B \\-\\-", stdout);
+        roff(pawl_aliases[i].name);
+        fputs("\nis \\-\\-", stdout);
+        roff(pawl_aliases[i].flag);
+        printf(" %s\n", pawl_aliases[i].prefix ? pawl_aliases[i].prefix : "");
+    }
     puts(".SH CONFIG FILE\nEach line is\n.IR \"flag = value\" ;\n"
          "a # begins a comment. The environment wins over the file, the command line over both.");
     man_exits();

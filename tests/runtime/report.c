@@ -94,15 +94,16 @@ Test(progress, fits_every_width_and_says_the_most_it_can)
 
     cr_expect_str_eq(line_at(&f, 19), "12/100 loss 2.305");
     cr_expect_str_eq(line_at(&f, 39), "12/100 ━────── 3s loss 2.305 · save 62%");
-    cr_expect_str_eq(line_at(&f, 79),
-                     "12/100 ━━━─────────────────────── 3s 25.1ms/step loss 2.305 · save 62% 1.2 GB/s");
+    cr_expect_str_eq(line_at(&f, 79), "12/100 ━━━─────────────────────── 3s "
+                                      "25.1ms/step loss 2.305 · save 62% 1.2 GB/s");
     cr_expect_str_eq(line_at(&f, 199), "12/100 ━━━━━─────────────────────────────────── 3s "
                                        "25.1ms/step loss 2.305 · save 62% 1.2 GB/s");
     f.utf8 = false;
-    cr_expect_str_eq(line_at(&f, 79),
-                     "12/100 ===----------------------- 3s 25.1ms/step loss 2.305 | save 62% 1.2 GB/s");
+    cr_expect_str_eq(line_at(&f, 79), "12/100 ===----------------------- 3s "
+                                      "25.1ms/step loss 2.305 | save 62% 1.2 GB/s");
     f.save[0] = f.save_rate[0] = '\0';
-    cr_expect_str_eq(line_at(&f, 60), "12/100 ===------------------------ 3s 25.1ms/step loss 2.305");
+    cr_expect_str_eq(line_at(&f, 60), "12/100 ===------------------------ 3s "
+                                      "25.1ms/step loss 2.305");
 }
 
 Test(progress, never_longer_than_its_width)
