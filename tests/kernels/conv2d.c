@@ -15,6 +15,8 @@
 static const struct pawl_window windows[] = {
     { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1 },         // nothing at all
     { 2, 5, 7, 3, 5, 7, 4, 1, 1, 1, 1, 1, 1, 0, 0, 1 },         // a linear layer
+    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 0, 1, 1 },         // not one: shifted by padding
+    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 1, 0, 1 },
     { 3, 28, 28, 1, 28, 28, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1 },    // one channel, same
     { 2, 14, 13, 32, 14, 13, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1 },   // many channels, same
     { 2, 9, 11, 3, 7, 9, 17, 3, 3, 1, 1, 1, 1, 0, 0, 1 },       // valid
@@ -38,6 +40,12 @@ static const struct pawl_window windows[] = {
     { 1, 4, 4, 200, 4, 4, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1 },      // a sum over many chunks
     { 1, 3, 3, 4, 7, 7, 5, 5, 5, 1, 1, 1, 1, 4, 4, 1 },         // more padding than image
     { 9, 24, 24, 5, 24, 24, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1 },     // a long sum in parts
+    { 2, 6, 6, 200, 5, 6, 80, 3, 3, 1, 1, 1, 1, 0, 1, 1 },      // many weights
+    // Too large for the stencil: taps that lie apart, a row that fits no scratch, a kernel neither.
+    { 2, 40, 37, 3, 20, 15, 5, 12, 12, 1, 1, 2, 2, 3, 2, 1 },
+    { 1, 80, 30, 4, 12, 15, 6, 22, 14, 2, 1, 3, 2, 4, 5, 2 },
+    { 1, 3, 60000, 3, 3, 60000, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1 },
+    { 1, 2, 2, 512, 2, 1, 1830, 3, 3, 1, 1, 1, 1, 1, 0, 1 },
 };
 enum { WINDOWS = sizeof(windows) / sizeof(windows[0]) };
 

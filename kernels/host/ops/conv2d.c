@@ -3,10 +3,35 @@
 #include "kernels/host/ops/ops.h"
 #include "kernels/host/ops/depthwise.h"
 #include "kernels/host/ops/patches.h"
+#include "kernels/host/ops/stencil.h"
 
 static const float *part(const pawl_value *p, int64_t elements)
 {
     return p ? (const float *)p + elements : NULL;
+}
+
+// Patches of one pixel each, all of the image, are plain rows.
+static bool plain(const struct gemm_patches *p)
+{
+    return p->taps_h == 1 && p->taps_w == 1 && p->step_h == 1 && p->step_w == 1 && !p->first_h
+           && !p->first_w && p->grid_h == p->image_h && p->grid_w == p->image_w;
+}
+
+static struct gemm_factor along(const struct gemm_patches *p, const float *data, int64_t rows)
+{
+    if (plain(p)) return (struct gemm_factor){ HOST(pack_along), data, p->pixel, rows, NULL };
+    return (struct gemm_factor){ HOST(pack_patches), data, 0, rows, p };
+}
+
+static struct gemm_factor across(const struct gemm_patches *p, const float *data, int64_t rows)
+{
+    if (plain(p)) return (struct gemm_factor){ HOST(pack_across), data, p->pixel, rows, NULL };
+    return (struct gemm_factor){ HOST(pack_patches_across), data, 0, rows, p };
+}
+
+static void multiply(struct pawl_stream *s, const struct gemm *g)
+{
+    if (!g->a.patches || !HOST(stencil)(s, g)) HOST(gemm)(s, g);
 }
 
 static struct gemm_patches patches_of(const struct pawl_window *w)
@@ -44,9 +69,9 @@ void HOST(conv2d)(struct pawl_stream *s, pawl_value *out, pawl_value *pre, const
         finish.out = (float *)out + g * n;
         finish.bias = part(bias, g * n);
         finish.pre = pre ? (float *)pre + g * n : NULL;
-        HOST(gemm)(s, &(struct gemm){
+        multiply(s, &(struct gemm){
             .m = m, .n = n, .k = k,
-            .a = { HOST(pack_patches), part(x, g * patches.channels), 0, m, &patches },
+            .a = along(&patches, part(x, g * patches.channels), m),
             .b = { HOST(pack_along), part(weight, g * n * k), k, n, NULL },
             .finish = finish,
         });
@@ -58,7 +83,8 @@ void HOST(conv2d)(struct pawl_stream *s, pawl_value *out, pawl_value *pre, const
 static int64_t common_divisor(int64_t a, int64_t b) { return b ? common_divisor(b, a % b) : a; }
 
 // One dimension of a phase: input places at, at + stride, ... see output place
-// (at + pad - tap * dilation) / stride through those taps for which that is a whole number.
+// (at + pad - tap * dilation) / stride through those taps for which that is a whole number. Taps
+// are counted from the kernel's last, so that they too go up through the image.
 struct phase {
     int64_t grid, taps, first, tap, kernel_first, kernel_step;
 };
@@ -67,18 +93,20 @@ static struct phase phase_of(int64_t at, int64_t in, int64_t kernel, int64_t str
                              int64_t dilation, int64_t pad)
 {
     const int64_t step = stride / common_divisor(stride, dilation);
+    const int64_t grid = at < in ? (in - at + stride - 1) / stride : 0;
     int64_t tap = 0;
 
     while (tap < kernel && tap < step && (at + pad - tap * dilation) % stride)
         tap++;
-    const bool any = tap < kernel && tap < step;
+    if (tap == kernel || tap == step) return (struct phase){ .grid = grid };
+    const int64_t taps = (kernel - tap + step - 1) / step, last = tap + (taps - 1) * step;
     return (struct phase){
-        .grid = at < in ? (in - at + stride - 1) / stride : 0,
-        .taps = any ? (kernel - tap + step - 1) / step : 0,
-        .first = any ? (at + pad - tap * dilation) / stride : 0,
-        .tap = -(step * dilation / stride),
-        .kernel_first = any ? tap : 0,
-        .kernel_step = step,
+        .grid = grid,
+        .taps = taps,
+        .first = (at + pad - last * dilation) / stride,
+        .tap = step * dilation / stride,
+        .kernel_first = last,
+        .kernel_step = -step,
     };
 }
 
@@ -119,9 +147,9 @@ static void back_x_phase(struct pawl_stream *s, const struct gemm_finish *finish
         struct gemm_finish to = *finish;
         to.out += g * n;
         to.saved = part(finish->saved, g * n);
-        HOST(gemm)(s, &(struct gemm){
+        multiply(s, &(struct gemm){
             .m = m, .n = n, .k = patches->taps_h * patches->taps_w * channels,
-            .a = { HOST(pack_patches), out_grad + g * channels, 0, m, patches },
+            .a = along(patches, out_grad + g * channels, m),
             .b = { HOST(pack_kernel), weight + g * channels * kernel, kernel, n, patches },
             .finish = to,
         });
@@ -158,12 +186,15 @@ void HOST(conv2d_back_weight)(struct pawl_stream *s, float *weight_grad, float *
         HOST(depthwise_back_weight)(s, weight_grad, bias_grad, out_grad, x, &patches, add);
         return;
     }
-    for (int64_t g = 0; g < w->groups; g++)
-        HOST(gemm)(s, &(struct gemm){
+    for (int64_t g = 0; g < w->groups; g++) {
+        const struct gemm product = {
             .m = m, .n = n, .k = places,
             .a = { HOST(pack_across), part(out_grad, g * m), w->out_c, m, NULL },
-            .b = { HOST(pack_patches_across), part(x, g * patches.channels), 0, n, &patches },
+            .b = across(&patches, part(x, g * patches.channels), n),
             .finish = { .out = weight_grad + g * m * n, .stride = n, .add = add },
             .row_sum = bias_grad ? bias_grad + g * m : NULL,
-        });
+        };
+        if (!product.b.patches || !HOST(stencil_back_weight)(s, &product))
+            HOST(gemm)(s, &product);
+    }
 }

@@ -19,7 +19,6 @@ enum {
     A_FLOATS = BLOCK_ROWS * CHUNK + GEMM_SLACK,
     B_FLOATS = TILE_COLS * CHUNK + GEMM_SLACK,
     TILES_FLOATS = THREAD_FLOATS - A_FLOATS - B_FLOATS,
-    LINE = 64 / sizeof(float),
     SMALL = 32 << 10,     // elements of out below which a long k is cut into parts
     ITEM_FLOPS = 400000,  // 4 microseconds or so: less is not worth another thread
     ITEMS = 4,            // blocks per thread, so that one that is held up does not hold up all
@@ -156,26 +155,6 @@ static void sum_rows(const struct block *b, int64_t k)
         }
 }
 
-// Inlined by force: gcc takes a function that only fetches for one without effect and drops it.
-static inline __attribute__((always_inline)) void
-fetch(const float *from, const int64_t *offset, int64_t rows, int64_t cols)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols + LINE; j += LINE)
-            __builtin_prefetch(from + offset[i] + smaller(j, cols - 1));
-}
-
-// What the finish of a tile will touch: it arrives while the tile is multiplied.
-static inline __attribute__((always_inline)) void
-fetch_finish(const struct gemm_finish *f, const int64_t *offset, int64_t col, int64_t rows,
-             int64_t cols)
-{
-    fetch(f->out + col, offset, rows, cols);
-    if (f->pre) fetch(f->pre + col, offset, rows, cols);
-    if (f->residual) fetch(f->residual + col, offset, rows, cols);
-    if (f->saved) fetch(f->saved + col, offset, rows, cols);
-}
-
 // One panel of b against all panels of a.
 static void multiply_panel(struct block *b, const float *packed, int64_t j, int64_t c)
 {
@@ -189,7 +168,7 @@ static void multiply_panel(struct block *b, const float *packed, int64_t j, int6
         const int64_t rows = smaller(TILE_ROWS, b->rows - i * TILE_ROWS);
         float *tile = first && last ? buffer : tile_at(b, i, j);
         if (last)
-            fetch_finish(&p->g->finish, b->offset + i * TILE_ROWS, p->col + col, rows, cols);
+            gemm_fetch(&p->g->finish, b->offset + i * TILE_ROWS, p->col + col, rows, cols);
         choose(rows, vecs)(tile, b->a + i * TILE_ROWS * k, packed, k, !first);
         if (last)
             HOST(finish)(&p->g->finish, tile, vecs * LANES, b->offset + i * TILE_ROWS,

@@ -79,4 +79,25 @@ void HOST(gemm)(struct pawl_stream *s, const struct gemm *g);
 void HOST(finish)(const struct gemm_finish *finish, const float *tile, int64_t stride,
                   const int64_t *offset, int64_t col, int64_t rows, int64_t cols);
 
+// Fetches what finishing a tile will touch, so that it arrives while the tile is multiplied.
+// Inlined by force: gcc takes a function that only fetches for one without effect and drops it.
+static inline __attribute__((always_inline)) void
+gemm_fetch_rows(const float *from, const int64_t *offset, int64_t rows, int64_t cols)
+{
+    enum { LINE = 64 / sizeof(float) };
+
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols + LINE; j += LINE)
+            __builtin_prefetch(from + offset[i] + (j < cols ? j : cols - 1));
+}
+static inline __attribute__((always_inline)) void
+gemm_fetch(const struct gemm_finish *f, const int64_t *offset, int64_t col, int64_t rows,
+           int64_t cols)
+{
+    gemm_fetch_rows(f->out + col, offset, rows, cols);
+    if (f->pre) gemm_fetch_rows(f->pre + col, offset, rows, cols);
+    if (f->residual) gemm_fetch_rows(f->residual + col, offset, rows, cols);
+    if (f->saved) gemm_fetch_rows(f->saved + col, offset, rows, cols);
+}
+
 #endif

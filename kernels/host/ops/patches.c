@@ -99,85 +99,21 @@ static inline void gather(float *out, const struct gemm_patches *c, const struct
 
 enum { PLACES = 8, PATCH = 512 };  // PATCH: at least the k's that gemm.c asks for at once
 
-// Few channels: whole patches side by side, then turned like any other rows.
-static void pack_small(const struct gemm_factor *f, float *out, int64_t width, struct walk *w,
-                       int64_t rows, const struct gemm_panels *panels)
-{
-    const struct tap tap = tap_at(f->patches, panels->k_first);
-    float patch[PLACES * PATCH];
-    const struct gemm_factor from = { NULL, patch, panels->k_count, rows, NULL };
-    const struct gemm_panels to = { out, width, 0, 0, rows, 0, panels->k_count };
-
-    for (int64_t i = 0; i < rows; i++, walk_on(w))
-        gather(patch + i * panels->k_count, f->patches, &w->place, tap, panels->k_count);
-    HOST(pack_along)(&from, &to);
-}
-
-// n elements of up to SQUARE pixels, turned. A missing pixel reads zeros: its mask stays on them.
-static inline void turn(float *out, int64_t width, const float *const from[SQUARE],
-                        const int64_t mask[SQUARE], int64_t n)
-{
-    int64_t p = 0;
-
-    for (; p + SQUARE <= n; p += SQUARE) {
-        square_row r[SQUARE];
-#pragma GCC unroll 8
-        for (int i = 0; i < SQUARE; i++)
-            r[i] = square_load(from[i] + (p & mask[i]));
-        square_transpose(r);
-#pragma GCC unroll 8
-        for (int i = 0; i < SQUARE; i++)
-            square_store(out + (p + i) * width, r[i]);
-    }
-    for (; p < n; p++) {
-        square_row r = { 0 };
-        for (int i = 0; i < SQUARE; i++)
-            r[i] = from[i][p & mask[i]];
-        square_store(out + p * width, r);
-    }
-}
-
-// Many channels: straight from the image, tap by tap. As in pack.c, lanes go from last to first.
-static void pack_large(const struct gemm_factor *f, float *out, int64_t width,
-                       const struct place *places, int64_t rows, const struct gemm_panels *panels)
-{
-    static const float zeros[SQUARE] = { 0 };
-    const struct gemm_patches *c = f->patches;
-
-    for (int64_t lane = (width - 1) / SQUARE * SQUARE; lane >= 0; lane -= SQUARE) {
-        struct tap t = tap_at(c, panels->k_first);
-        for (int64_t k = 0, n; k < panels->k_count; k += n) {
-            const float *from[SQUARE];
-            int64_t mask[SQUARE];
-            n = c->channels - t.channel;
-            if (n > panels->k_count - k) n = panels->k_count - k;
-            for (int64_t i = 0; i < SQUARE; i++) {
-                const float *at = lane + i < rows ? pixel(c, places + lane + i, t.a, t.b) : NULL;
-                from[i] = at ? at + t.channel : zeros;
-                mask[i] = at ? -1 : 0;
-            }
-            turn(out + k * width + lane, width, from, mask, n);
-            t.channel = 0;
-            if (++t.b == c->taps_w) t = (struct tap){ t.a + 1, 0, 0 };
-        }
-    }
-}
-
+// Whole patches side by side, then turned like any other rows. The stencil serves all but the
+// largest convolutions, so this is seldom used.
 void HOST(pack_patches)(const struct gemm_factor *f, const struct gemm_panels *panels)
 {
+    const struct tap tap = tap_at(f->patches, panels->k_first);
+    const int64_t k = panels->k_count, width = panels->width;
     struct walk w = walk_from(f, panels->first);
-    float *out = panels->out;
+    float *out = panels->out, patch[PLACES * PATCH];
 
-    for (int64_t i = 0; i < panels->count; i += panels->width, out += panels->stride) {
-        const int64_t left = panels->count - i, rows = left < panels->width ? left : panels->width;
-        struct place places[PLACES];
-        if (f->patches->channels < SQUARE) {
-            pack_small(f, out, panels->width, &w, rows, panels);
-            continue;
-        }
+    for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
+        const int64_t left = panels->count - i, rows = left < width ? left : width;
         for (int64_t r = 0; r < rows; r++, walk_on(&w))
-            places[r] = w.place;
-        pack_large(f, out, panels->width, places, rows, panels);
+            gather(patch + r * k, f->patches, &w.place, tap, k);
+        HOST(pack_along)(&(struct gemm_factor){ NULL, patch, k, rows, NULL },
+                         &(struct gemm_panels){ out, width, 0, 0, rows, 0, k });
     }
 }
 

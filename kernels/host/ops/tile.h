@@ -48,4 +48,45 @@ tile_multiply(float *tile, const float *a, const float *b, int64_t k, bool add, 
             vec_store(tile + (i * vecs + v) * LANES, sum[i][v]);
 }
 
+// A stretch of k whose elements of a lie step apart, the first of them offset behind the pointer
+// of each row.
+struct tile_run {
+    int64_t offset, count;
+};
+
+// The same with rows of a that are read where they lie: a[i][offset + p * step].
+static inline __attribute__((always_inline)) void
+tile_gather(float *tile, const float *const a[TILE_ROWS], int64_t step, const struct tile_run *run,
+            int64_t runs, const float *b, bool add, int rows, int vecs)
+{
+    vec sum[TILE_ROWS][TILE_VECS];
+
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vecs; v++)
+            sum[i][v] = add ? vec_load(tile + (i * vecs + v) * LANES) : (vec){ 0 };
+    for (; runs > 0; runs--, run++) {
+        int64_t at = run->offset;
+        for (int64_t k = run->count; k > 0; k--, at += step, b += vecs * LANES) {
+            vec y[TILE_VECS];
+#pragma GCC unroll 3
+            for (int v = 0; v < vecs; v++)
+                y[v] = vec_load(b + v * LANES);
+#pragma GCC unroll 8
+            for (int i = 0; i < rows; i++) {
+                const vec x = vec_set(a[i][at]);
+#pragma GCC unroll 3
+                for (int v = 0; v < vecs; v++)
+                    sum[i][v] += x * y[v];
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vecs; v++)
+            vec_store(tile + (i * vecs + v) * LANES, sum[i][v]);
+}
+
 #endif
