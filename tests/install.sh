@@ -15,7 +15,7 @@ if grep -v '^pawl_' "$work/shown"; then
     echo "install: these names are none of ours to show"
     exit 1
 fi
-find "$work/usr/include" -name '*.h' -exec cat {} + | tr '\n' ' ' | sed 's/PAWL_API /\n&/g' |
+find "$work/usr/include" -name '*.h' -exec cat {} + | sed 's/\/\/.*//' | tr '\n' ' ' | sed 's/PAWL_API /\n&/g' |
     sed -nE 's/^PAWL_API [^(;]*(pawl_[a-z0-9_]+)\(.*/\1/p' | sort -u >"$work/promised"
 [ -s "$work/promised" ]
 if comm -13 "$work/shown" "$work/promised" | grep .; then
@@ -23,8 +23,13 @@ if comm -13 "$work/shown" "$work/promised" | grep .; then
     exit 1
 fi
 
-(cd "$work/usr/include/pawl" && find . -name '*.h' | sort | sed 's/^\.\/\(.*\)/#include "\1"/') \
-    >"$work/main.c"
+(cd "$PAWL_SOURCE" && grep -rl --include='*.h' '^PAWL_API' kernels checkpoint runtime) | sort >"$work/public"
+(cd "$work/usr/include/pawl" && find . -name '*.h') | sed 's/^\.\///' | sort >"$work/installed"
+if comm -23 "$work/public" "$work/installed" | grep .; then
+    echo "install: these carry PAWL_API and are not installed"
+    exit 1
+fi
+sed 's/.*/#include "&"/' "$work/installed" >"$work/main.c"
 cat >>"$work/main.c" <<'END'
 #include <stdio.h>
 #include <string.h>
