@@ -264,8 +264,8 @@ static int remove_chosen(struct ckpt *c)
         pawl_text_format(&text, "}\n");
         return put(&text);
     }
-    printf("%s %d snapshots, %s\n", dry ? "would remove" : "removed", count,
-           pawl_words_bytes(words, (double)bytes));
+    printf("%s %d snapshot%s, %s\n", dry ? "would remove" : "removed", count,
+           count == 1 ? "" : "s", pawl_words_bytes(words, (double)bytes));
     return 0;
 }
 

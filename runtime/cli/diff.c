@@ -62,8 +62,8 @@ static int show(const struct pawl_diff *diff)
         printf("identical: %lld tensors, %llu bytes\n", (long long)diff->same_tensors,
                (unsigned long long)diff->same_bytes);
     else
-        printf("different: %d tensors; %lld are the same\n", diff->count,
-               (long long)diff->same_tensors);
+        printf("different: %d tensor%s; %lld are the same\n", diff->count,
+               diff->count == 1 ? "" : "s", (long long)diff->same_tensors);
     return 0;
 }
 

@@ -247,7 +247,8 @@ int pawl_inspect_human(const struct pawl_inspect *inspect)
     if (!rc) rc = show_training(inspect, &page);
     if (rc || inspect->pattern) return rc;
     if (json_object_size(document->metadata)) {
-        pawl_listing_head(&page, "METADATA", "%zu entries", json_object_size(document->metadata));
+        const size_t entries = json_object_size(document->metadata);
+        pawl_listing_head(&page, "METADATA", "%zu %s", entries, entries == 1 ? "entry" : "entries");
         show_object(&page, NULL, document->metadata);
     }
     json_array_foreach(document->warnings, i, warning)

@@ -160,71 +160,72 @@ Test(architecture, refuses_json_that_is_not_its_own)
            "\"kind\": \"input\", \"config\": {\"shape\": [2]}}]}", "did you mean 'mse'");
 }
 
+static const struct { const char *layers, *words; } senseless[] = {
+    { "{\"name\": \"f\", \"kind\": \"flatten\"}", "first layer" },
+    { INPUT "{\"name\": \"i2\", \"kind\": \"input\", \"config\": {\"shape\": [2]}}",
+      "one input" },
+    { INPUT "{\"name\": \"input\", \"kind\": \"flatten\"}", "two layers are called 'input'" },
+    { INPUT "{\"name\": \"\", \"kind\": \"flatten\"}", "no name" },
+    { INPUT "{\"name\": \"a\\nb\", \"kind\": \"flatten\"}", "control" },
+    { INPUT "{\"name\": \"optimizer.x\", \"kind\": \"flatten\"}", "training state" },
+    { INPUT "{\"name\": \"a\", \"kind\": \"add\"}", "2 inputs, not 1" },
+    { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"a\", \"kind\": \"add\","
+      "\"inputs\": [\"input\", \"f\"]}", "differ" },
+    { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"g\", \"kind\": \"flatten\","
+      "\"inputs\": [\"input\"]}", "nothing takes" },
+    { INPUT "{\"name\": \"e\", \"kind\": \"embedding\", \"config\": {\"vocab\": 4,"
+      "\"width\": 4}}", "not tokens" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [5], \"tokens\": true}},"
+      "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 1}}",
+      "only an embedding" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [5, 5],"
+      "\"tokens\": true}}", "[time]" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [0]}}", "shape" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": []}}", "1 to 4" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [1, 1, 1, 1, 1]}}",
+      "1 to 4" },
+    { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 0}}", "units" },
+    { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": -3}}", "units" },
+    { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 2147483648}}",
+      "units" },
+    { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
+      "\"kernel\": 9}}", "larger than its input" },
+    { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
+      "\"kernel\": 3, \"groups\": 2}}", "groups" },
+    { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
+      "\"kernel\": 3, \"stride\": 0}}", "stride" },
+    { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"p\","
+      "\"kind\": \"max_pool2d\"}", "[height, width, channels]" },
+    { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": 1}}", "rate" },
+    { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": -0.1}}", "rate" },
+    { TOKENS ", {\"name\": \"p\", \"kind\": \"position_embedding\","
+      "\"config\": {\"positions\": 4}}", "positions" },
+    { TOKENS ", {\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 5}}",
+      "does not divide" },
+    { TOKENS ", {\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 2,"
+      "\"kv_heads\": 3}}", "kv_heads" },
+    { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 11,"
+      "\"tied\": \"e.weight\"}}", "needs [11, 12]" },
+    { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 10,"
+      "\"tied\": \"f.weight\"}}", "no layer before it owns" },
+    { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 12,"
+      "\"tied\": \"h.weight\"}}", "no layer before it owns" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [2147483647, 2147483647,"
+      "2147483647, 2147483647]}}", "too large" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [65536, 65536]}},"
+      "{\"name\": \"f\", \"kind\": \"flatten\"}", "larger than 2147483647" },
+    { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [2147483647]}},"
+      "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 2147483647}}",
+      "2^48 parameters" },
+};
+
 Test(architecture, refuses_models_that_make_no_sense)
 {
-    static const struct { const char *layers, *words; } row[] = {
-        { "{\"name\": \"f\", \"kind\": \"flatten\"}", "first layer" },
-        { INPUT "{\"name\": \"i2\", \"kind\": \"input\", \"config\": {\"shape\": [2]}}",
-          "one input" },
-        { INPUT "{\"name\": \"input\", \"kind\": \"flatten\"}", "two layers are called 'input'" },
-        { INPUT "{\"name\": \"\", \"kind\": \"flatten\"}", "no name" },
-        { INPUT "{\"name\": \"a\\nb\", \"kind\": \"flatten\"}", "control" },
-        { INPUT "{\"name\": \"optimizer.x\", \"kind\": \"flatten\"}", "training state" },
-        { INPUT "{\"name\": \"a\", \"kind\": \"add\"}", "2 inputs, not 1" },
-        { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"a\", \"kind\": \"add\","
-          "\"inputs\": [\"input\", \"f\"]}", "differ" },
-        { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"g\", \"kind\": \"flatten\","
-          "\"inputs\": [\"input\"]}", "nothing takes" },
-        { INPUT "{\"name\": \"e\", \"kind\": \"embedding\", \"config\": {\"vocab\": 4,"
-          "\"width\": 4}}", "not tokens" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [5], \"tokens\": true}},"
-          "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 1}}",
-          "only an embedding" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [5, 5],"
-          "\"tokens\": true}}", "[time]" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [0]}}", "shape" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": []}}", "1 to 4" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [1, 1, 1, 1, 1]}}",
-          "1 to 4" },
-        { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 0}}", "units" },
-        { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": -3}}", "units" },
-        { INPUT "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 2147483648}}",
-          "units" },
-        { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
-          "\"kernel\": 9}}", "larger than its input" },
-        { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
-          "\"kernel\": 3, \"groups\": 2}}", "groups" },
-        { INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4,"
-          "\"kernel\": 3, \"stride\": 0}}", "stride" },
-        { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"p\","
-          "\"kind\": \"max_pool2d\"}", "[height, width, channels]" },
-        { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": 1}}", "rate" },
-        { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": -0.1}}", "rate" },
-        { TOKENS ", {\"name\": \"p\", \"kind\": \"position_embedding\","
-          "\"config\": {\"positions\": 4}}", "positions" },
-        { TOKENS ", {\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 5}}",
-          "does not divide" },
-        { TOKENS ", {\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 2,"
-          "\"kv_heads\": 3}}", "kv_heads" },
-        { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 11,"
-          "\"tied\": \"e.weight\"}}", "needs [11, 12]" },
-        { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 10,"
-          "\"tied\": \"f.weight\"}}", "no layer before it owns" },
-        { TOKENS ", {\"name\": \"h\", \"kind\": \"dense\", \"config\": {\"units\": 12,"
-          "\"tied\": \"h.weight\"}}", "no layer before it owns" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [2147483647, 2147483647,"
-          "2147483647, 2147483647]}}", "too large" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [65536, 65536]}},"
-          "{\"name\": \"f\", \"kind\": \"flatten\"}", "larger than 2147483647" },
-        { "{\"name\": \"i\", \"kind\": \"input\", \"config\": {\"shape\": [2147483647]}},"
-          "{\"name\": \"d\", \"kind\": \"dense\", \"config\": {\"units\": 2147483647}}",
-          "2^48 parameters" },
-    };
     char json[2048];
 
-    for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
-        snprintf(json, sizeof(json), MODEL("%s"), row[i].layers);
-        refuse(json, row[i].words);
+    for (size_t i = 0; i < sizeof(senseless) / sizeof(*senseless); i++) {
+        snprintf(json, sizeof(json), MODEL("%s"), senseless[i].layers);
+        refuse(json, senseless[i].words);
     }
 }
 
