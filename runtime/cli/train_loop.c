@@ -93,6 +93,13 @@ static int validate(struct train *run)
     return rc;
 }
 
+// People have read of the failed save already; a reader of events finds the words on stderr too.
+static int tell_lost(const struct train *run)
+{
+    if (run->options->json) fprintf(stderr, "pawl: %s\n", pawl_error());
+    return PAWL_EXIT_IO;
+}
+
 // Saves what there is and ends so that the same command goes on. why: "TERM", "max-duration".
 static int end_early(struct train *run, const char *why)
 {
@@ -101,11 +108,7 @@ static int end_early(struct train *run, const char *why)
 
     pawl_report_signal(run->report, step, why, run->saver ? "save and exit" : "exit");
     rc = save_last(run);
-    if (rc) {
-        pawl_exit_telling(rc);
-        return PAWL_EXIT_IO;
-    }
-    return PAWL_EXIT_AGAIN;
+    return rc ? tell_lost(run) : PAWL_EXIT_AGAIN;
 }
 
 static int one_step(struct train *run)
@@ -147,9 +150,5 @@ int train_loop(struct train *run)
     }
     if (pawl_trainer_step_number(run->trainer) > run->first_step || !run->first_step)
         rc = save_last(run);
-    if (rc) {
-        pawl_exit_telling(rc);
-        return PAWL_EXIT_IO;
-    }
-    return 0;
+    return rc ? tell_lost(run) : 0;
 }

@@ -69,8 +69,8 @@ static int resume_own(struct train *run, int64_t step)
     return rc;
 }
 
-// Tensors tell of a misfit too, but layers tell it in the words of the architecture.
-static int compare_architectures(const struct train *run)
+// Tensors tell of a misfit too, but layers and optimizers tell it in words.
+static int compare(const struct train *run)
 {
     struct pawl_document *document = NULL;
     int rc = pawl_document_read(&document, run->options->out);
@@ -82,6 +82,12 @@ static int compare_architectures(const struct train *run)
     if (document->architecture)
         rc = pawl_architecture_match(run->model->architecture, "MODEL", document->architecture,
                                      run->options->out);
+    const json_t *optimizer = document->training ? document->training->optimizer : NULL;
+    const char *kind = json_string_value(json_object_get(optimizer, "kind"));
+    const char *asked = pawl_optimizer_name(run->settings.rule.kind);
+    if (!rc && kind && strcmp(kind, asked))
+        rc = pawl_fail(PAWL_EINVAL, "%s was trained with --optimizer %.16s, now %s is asked for. "
+                       "try: another --out", run->options->out, kind, asked);
     pawl_document_free(document);
     return rc;
 }
@@ -144,7 +150,7 @@ static int decide(struct train *run)
         return own && strcmp(resume, "must")
                    ? start_fresh(run)
                    : pawl_fail(PAWL_EINVAL, "--resume %s needs a run directory: --out", resume);
-    rc = compare_architectures(run);
+    rc = compare(run);
     if (!rc) rc = resume_own(run, own ? -1 : step);
     if (rc != PAWL_ENONE) return rc;
     if (!own) return rc;

@@ -38,10 +38,11 @@ npy() {
 
 STEPS=120
 
-# train OUT THREADS: the command under test, for the model and optimizer at hand.
+# train OUT THREADS: the command under test, for the model and optimizer at hand. It takes the place
+# of the (sub)shell that calls it, so that a signal sent there reaches it.
 train() {
     # shellcheck disable=SC2086
-    "$PAWL" train $model --data $data --out "$1" --threads "$2" --optimizer "$optimizer" \
+    exec "$PAWL" train $model --data $data --out "$1" --threads "$2" --optimizer "$optimizer" \
         $extra --steps $STEPS --save-every 15 --batch 8 --seed 3 --json
 }
 
@@ -56,15 +57,15 @@ stop_and_go() {
         *'"event":"step"'*) seen=$((seen + 1)); [ $seen -eq 40 ] && kill "-$1" $pid ;;
         esac
     done < events
-    wait $pid || code=$?
-    train stopped "$3" > again.json 2>> errors || { cat errors >&2; return 1; }
+    wait $pid 2> killed || code=$?
+    (train stopped "$3") > again.json 2>> errors || { cat errors >&2; return 1; }
     echo $code
 }
 
 check() {
     name="$model $optimizer $extra"
     rm -rf whole
-    train whole 1 > whole.json 2> errors || { cat errors; failed=$((failed + 1)); return; }
+    (train whole 1) > whole.json 2> errors || { cat errors; failed=$((failed + 1)); return; }
     for how in KILL TERM; do
         for threads in '1 2' '2 1'; do
             runs=$((runs + 1))

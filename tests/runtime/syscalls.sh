@@ -82,7 +82,7 @@ calls() { # how often a call was made
 
 for pair in openat:EACCES openat:EMFILE pwrite64:ENOSPC pwrite64:EIO fdatasync:EIO fsync:EIO \
     fallocate:ENOSPC renameat2:EIO rename:EIO mkdir:ENOSPC mkdir:EROFS unlink:EIO rmdir:EIO \
-    pread64:EIO newfstatat:EIO fstat:EIO getdents64:EIO close:EIO flock:EINTR flock:EWOULDBLOCK \
+    pread64:EIO newfstatat:EIO fstat:EIO getdents64:EIO close:EIO flock:EINTR flock:EAGAIN \
     statfs:EIO getrandom:EIO write:EIO; do
     call=${pair%:*} error=${pair#*:}
     count=$(calls $call)
