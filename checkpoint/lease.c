@@ -12,7 +12,7 @@
 #include "checkpoint/sums.h"
 #include "kernels/io.h"
 
-enum { TEXT_MAX = 512, TAKE_TRIES = 16 };
+enum { TEXT_MAX = 512, TRIES = 16 };
 
 struct record {
     unsigned char job[PAWL_JOB_BYTES];
@@ -59,7 +59,7 @@ static int read_record(struct record *out, int fd, const char *path)
     char text[TEXT_MAX + 1] = { 0 };
 
     ssize_t size = -EINTR;
-    while (size == -EINTR)
+    for (int i = 0; i < TRIES && size == -EINTR; i++)
         size = pawl_io()->pread(fd, text, TEXT_MAX, 0);
     if (size < 0) return pawl_io_fail((int)size, "read", path);
     return parse_record(out, text) ? 0 : PAWL_ENONE;
@@ -105,7 +105,7 @@ static int look_at_name(void *context, const char *name)
 // Opens and locks the file that the path names now: it may be replaced between the two.
 static int lock(struct pawl_lease *lease)
 {
-    for (int i = 0; i < TAKE_TRIES; i++) {
+    for (int i = 0; i < TRIES; i++) {
         struct stat ours, theirs;
         struct record holder;
         int fd = pawl_io()->open(lease->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -174,7 +174,7 @@ int pawl_lease_check(const struct pawl_lease *lease)
     struct record now = { 0 };
     int fd = -EINTR;
 
-    for (int i = 0; i < TAKE_TRIES && fd == -EINTR; i++)
+    for (int i = 0; i < TRIES && fd == -EINTR; i++)
         fd = pawl_io()->open(lease->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (fd == -ENOENT)
         return pawl_fail(PAWL_EIO, "%s is gone: this process may not write here any more",

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "checkpoint/sums.h"
 #include "kernels/io.h"
@@ -14,7 +13,7 @@
 
 // ---- reading what may fail for a moment
 
-enum { TRIES = 3, FIRST_PAUSE_MS = 10 };
+enum { TRIES = 3, FIRST_PAUSE_NS = 10000000 };
 
 // Errors that say what is there; all others may be gone in a moment.
 static bool is_final(int rc)
@@ -23,17 +22,12 @@ static bool is_final(int rc)
            || rc == -EFBIG || rc == -ENODATA || rc == -ELOOP || rc == -ENXIO;
 }
 
-static void rest(int ms)
-{
-    nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000L }, NULL);
-}
-
 static int read_patiently(const char *path, char **out, size_t *size, size_t max)
 {
     int rc = pawl_io_read_file(path, out, size, max);
 
-    for (int i = 1, pause = FIRST_PAUSE_MS; i < TRIES && !is_final(rc); i++, pause *= 4) {
-        rest(pause);
+    for (int i = 1, pause = FIRST_PAUSE_NS; i < TRIES && !is_final(rc); i++, pause *= 4) {
+        pawl_io()->sleep_ns(pause);
         rc = pawl_io_read_file(path, out, size, max);
     }
     return rc;
@@ -43,8 +37,8 @@ static int look_patiently(const char *path, struct stat *of)
 {
     int rc = pawl_io()->lstat(path, of);
 
-    for (int i = 1, pause = FIRST_PAUSE_MS; i < TRIES && !is_final(rc); i++, pause *= 4) {
-        rest(pause);
+    for (int i = 1, pause = FIRST_PAUSE_NS; i < TRIES && !is_final(rc); i++, pause *= 4) {
+        pawl_io()->sleep_ns(pause);
         rc = pawl_io()->lstat(path, of);
     }
     return rc;

@@ -259,26 +259,32 @@ static int read_chunks(struct reading *reading, int fd, int spare, char *own)
     return 0;
 }
 
-static void *read_thread(void *context)
+static void read_share(struct reading *reading)
 {
-    struct reading *reading = context;
+    const size_t own_bytes = reading->sums->file_bytes < PAWL_CHUNK_BYTES
+                                 ? (size_t)reading->sums->file_bytes : PAWL_CHUNK_BYTES;
     int fd = -1, rc = 0;
     void *own = NULL;
 
-    pawl_thread_name("pawl-load");
     int spare = open_file(reading->path, O_RDONLY);
     if (spare < 0) {
         refuse(reading, pawl_io_fail(spare, "open", reading->path));
-        return NULL;
+        return;
     }
     if (reading->direct) fd = open_file(reading->path, O_RDONLY | O_DIRECT);
-    if (!reading->buffer) rc = pawl_pages_alloc(&own, PAWL_CHUNK_BYTES, "a chunk");
+    if (!reading->buffer) rc = pawl_pages_alloc(&own, own_bytes, "a chunk");
     // Without O_DIRECT here the spare descriptor serves for all.
     if (!rc) rc = read_chunks(reading, fd < 0 ? spare : fd, spare, own);
     if (rc) refuse(reading, rc);
-    pawl_pages_free(own, PAWL_CHUNK_BYTES);
+    pawl_pages_free(own, own_bytes);
     close_file(&fd);
     close_file(&spare);
+}
+
+static void *read_thread(void *reading)
+{
+    pawl_thread_name("pawl-load");
+    read_share(reading);
     return NULL;
 }
 
@@ -291,7 +297,7 @@ static int read_all(struct reading *reading)
     while (started < READERS_MAX - 1 && (uint64_t)started + 1 < reading->sums->chunk_count
            && !pthread_create(&threads[started], NULL, read_thread, reading))
         started++;
-    read_thread(reading);  // the caller is one of them, so that no thread at all is enough
+    read_share(reading);  // the caller is one of them, so that no thread at all is enough
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     pthread_mutex_destroy(&reading->lock);

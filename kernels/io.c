@@ -110,6 +110,11 @@ static int64_t clock_ns(clockid_t clock)
 static int64_t posix_now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 static int64_t posix_wall_ns(void) { return clock_ns(CLOCK_REALTIME); }
 
+static void posix_sleep_ns(int64_t ns)
+{
+    nanosleep(&(struct timespec){ ns / 1000000000, ns % 1000000000 }, NULL);
+}
+
 static int posix_random(void *bytes, size_t size)
 {
     for (size_t done = 0; done < size;) {
@@ -141,6 +146,7 @@ const struct pawl_io pawl_io_posix = {
     .lock = posix_lock,
     .now_ns = posix_now_ns,
     .wall_ns = posix_wall_ns,
+    .sleep_ns = posix_sleep_ns,
     .random = posix_random,
 };
 
@@ -156,26 +162,33 @@ void pawl_io_set(const struct pawl_io *table)
     current = table ? table : &pawl_io_posix;
 }
 
+// A storm of signals ends, a broken file system may interrupt for ever.
+enum { INTERRUPTIONS_MAX = 1000 };
+
 int pawl_io_read_all(int fd, void *bytes, size_t size, off_t offset)
 {
+    int interrupted = 0;
+
     for (size_t done = 0; done < size;) {
         const ssize_t n = current->pread(fd, (char *)bytes + done, size - done,
                                          offset + (off_t)done);
         if (n == 0) return -ENODATA;
-        if (n < 0 && n != -EINTR) return (int)n;
-        if (n > 0) done += (size_t)n;
+        if (n < 0 && (n != -EINTR || ++interrupted > INTERRUPTIONS_MAX)) return (int)n;
+        if (n > 0) done += (size_t)n, interrupted = 0;
     }
     return 0;
 }
 
 int pawl_io_write_all(int fd, const void *bytes, size_t size, off_t offset)
 {
+    int interrupted = 0;
+
     for (size_t done = 0; done < size;) {
         const ssize_t n = current->pwrite(fd, (const char *)bytes + done, size - done,
                                           offset + (off_t)done);
         if (n == 0) return -EIO;
-        if (n < 0 && n != -EINTR) return (int)n;
-        if (n > 0) done += (size_t)n;
+        if (n < 0 && (n != -EINTR || ++interrupted > INTERRUPTIONS_MAX)) return (int)n;
+        if (n > 0) done += (size_t)n, interrupted = 0;
     }
     return 0;
 }

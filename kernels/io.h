@@ -43,6 +43,7 @@ struct pawl_io {
     int (*lock)(int fd);        // exclusive, at once or -EWOULDBLOCK; released by close
     int64_t (*now_ns)(void);    // monotonic
     int64_t (*wall_ns)(void);   // since 1970
+    void (*sleep_ns)(int64_t ns);  // may be shorter; a test's table need not sleep at all
     int (*random)(void *bytes, size_t size);
 };
 
@@ -52,7 +53,8 @@ extern const struct pawl_io pawl_io_posix;
 const struct pawl_io *pawl_io(void);
 void pawl_io_set(const struct pawl_io *table);
 
-// Loop over short transfers and EINTR. -ENODATA: the file ended first. -EIO: a write made no way.
+// Loop over short transfers and EINTR (not for ever: -EINTR after 1,000 in a row). -ENODATA: the
+// file ended first. -EIO: a write made no way.
 int pawl_io_read_all(int fd, void *bytes, size_t size, off_t offset);
 int pawl_io_write_all(int fd, const void *bytes, size_t size, off_t offset);
 

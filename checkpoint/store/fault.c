@@ -220,6 +220,7 @@ static int fault_lock(int fd)
 
 static int64_t fault_now_ns(void) { return below->now_ns(); }
 static int64_t fault_wall_ns(void) { return below->wall_ns(); }
+static void fault_sleep_ns(int64_t ns) { (void)ns; }  // faults pass or stay, whatever the time
 
 static int fault_random(void *bytes, size_t size)
 {
@@ -249,6 +250,7 @@ static const struct pawl_io table = {
     .lock = fault_lock,
     .now_ns = fault_now_ns,
     .wall_ns = fault_wall_ns,
+    .sleep_ns = fault_sleep_ns,
     .random = fault_random,
 };
 

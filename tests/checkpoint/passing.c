@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common_saver.h"
+#include "saver_support.h"
 
 enum { SNAPSHOTS = 500, PARTS_MAX = 64 };
 
@@ -108,7 +108,7 @@ Test(passing, even) { hundreds(STATE_EVEN, SNAPSHOTS); }
 Test(passing, mixed) { hundreds(STATE_MIXED, SNAPSHOTS); }
 Test(passing, many) { hundreds(STATE_MANY, 60); }
 
-// A slab of tensors whose sizes are multiples of 64 is one stretch, from its first to its last byte.
+// A slab of tensors whose sizes are multiples of 64 is one stretch from first to last byte.
 Test(passing, a_slab_is_one_piece)
 {
     struct pawl_progress progress = { .step = 1, .epoch = -1, .loss = NAN, .metric = NAN };

@@ -13,7 +13,7 @@
 
 #include "checkpoint/run.h"
 #include "checkpoint/store/fault.h"
-#include "common_saver.h"
+#include "saver_support.h"
 
 static char run[4096], newest[4096], older[4096];
 static struct state state;

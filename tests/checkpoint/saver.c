@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "checkpoint/run.h"
-#include "common_saver.h"
+#include "saver_support.h"
 #include "safetensors_support.h"
 
 static char run[4096];

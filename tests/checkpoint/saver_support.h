@@ -1,7 +1,7 @@
-// common_saver.h - what the saver's tests share: a state with known values, a scratch run, checks.
+// saver_support.h - what the saver's tests share: a state with known values, a scratch run, checks.
 
-#ifndef COMMON_SAVER_H
-#define COMMON_SAVER_H
+#ifndef SAVER_SUPPORT_H
+#define SAVER_SUPPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,8 +21,8 @@ struct state {
     size_t slab_bytes;
 };
 
-// kinds of states: what lies side by side, odd sizes, many, empty ones.
-enum state_kind { STATE_EVEN, STATE_MIXED, STATE_MANY, STATE_LARGE };
+// What lies side by side; odd sizes and an empty one; thousands; some chunks; next to nothing.
+enum state_kind { STATE_EVEN, STATE_MIXED, STATE_MANY, STATE_LARGE, STATE_SMALL };
 
 void state_open(struct state *state, enum state_kind kind);
 void state_close(struct state *state);

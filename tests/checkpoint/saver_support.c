@@ -1,6 +1,6 @@
-// common_saver.c - see common_saver.h. Errors in here end the test program.
+// saver_support.c - see saver_support.h. Errors in here end the test program.
 
-#include "common_saver.h"
+#include "saver_support.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -72,6 +72,10 @@ void state_open(struct state *state, enum state_kind kind)
     must(pawl_device_open(&state->device, "host", 2), "device");
     must(pawl_stream_open(&state->stream, state->device), "stream");
     if (kind == STATE_MIXED) put_mixed(state);
+    if (kind == STATE_SMALL) {
+        put(state, "w", PAWL_F32, 2, (int64_t[]){ 16, 33 });
+        put(state, "b", PAWL_F32, 1, (int64_t[]){ 33 });
+    }
     for (int i = 0; kind == STATE_EVEN && i < 12; i++) {
         static const char *const slabs[] = { "w", "optimizer.m.w", "optimizer.v.w" };
         snprintf(name, sizeof(name), "%s%d", slabs[i / 4], i % 4);
