@@ -10,7 +10,7 @@
 #include "checkpoint/run.h"
 #include "checkpoint/source.h"
 #include "kernels/memory.h"
-#include "tests/checkpoint/common_saver.h"
+#include "tests/checkpoint/saver_support.h"
 #include "tests/checkpoint/document_support.h"
 
 static struct pawl_document *document;
