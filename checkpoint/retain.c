@@ -38,6 +38,7 @@ static int uncommit(const char *directory)
     rc = pawl_io()->lstat(path, &of);
     if (!rc) return pawl_fail(PAWL_EIO, "%s is still there after its removal", path);
     if (rc != -ENOENT) return pawl_io_fail(rc, "look at", path);
+    // Also when it was gone before: a process may have been killed between its unlink and here.
     rc = pawl_io_sync_dir(directory);
     return rc ? pawl_io_fail(rc, "make durable", directory) : 0;
 }
