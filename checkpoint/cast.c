@@ -97,6 +97,22 @@ static void write_float(void *to, enum pawl_dtype dtype, double value)
     }
 }
 
+// The common case without a detour: bfloat16 is the upper half of a float32.
+static void shorten(char *to, const char *from, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++, to += 2, from += 4) {
+        uint32_t bits;
+        memcpy(&bits, from, sizeof(bits));
+        const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+        // Rounding may carry into the exponent, up to infinity, as it should; a NaN keeps its sign
+        // and becomes a quiet one.
+        const uint32_t rounded = nan ? (bits & 0x80000000) | 0x7fc00000
+                                     : bits + 0x7fff + (bits >> 16 & 1);
+        const uint16_t half = (uint16_t)(rounded >> 16);
+        memcpy(to, &half, sizeof(half));
+    }
+}
+
 void pawl_cast(void *to, enum pawl_dtype to_dtype, const void *from, enum pawl_dtype from_dtype,
                int64_t n)
 {
@@ -106,6 +122,10 @@ void pawl_cast(void *to, enum pawl_dtype to_dtype, const void *from, enum pawl_d
 
     if (to_dtype == from_dtype) {  // bit for bit: NaN payloads too
         memcpy(to, from, (size_t)n * to_bytes);
+        return;
+    }
+    if (to_dtype == PAWL_BF16 && from_dtype == PAWL_F32) {
+        shorten(target, source, n);
         return;
     }
     for (int64_t i = 0; i < n; i++, target += to_bytes, source += from_bytes)

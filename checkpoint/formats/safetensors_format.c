@@ -12,6 +12,7 @@
 #include "checkpoint/cast.h"
 #include "checkpoint/formats/formats.h"
 #include "checkpoint/formats/safetensors.h"
+#include "checkpoint/formats/safetensors_index.h"
 #include "checkpoint/names.h"
 #include "checkpoint/text.h"
 #include "kernels/io.h"
@@ -22,9 +23,11 @@ enum { HEADER_MAX = 100000000, CHUNK_BYTES = 4 << 20 };
 static bool detect(const char *path, const unsigned char *head, size_t head_bytes, bool directory)
 {
     uint64_t length = 0;
+    char name[256];
+    bool index;
 
-    (void)path;
-    if (directory || head_bytes < 10) return false;
+    if (directory) return pawl_safetensors_in(path, name, &index);
+    if (head_bytes < 10) return false;
     for (int i = 7; i >= 0; i--)
         length = length << 8 | head[i];
     const char *header = (const char *)head + 8;
@@ -33,7 +36,13 @@ static bool detect(const char *path, const unsigned char *head, size_t head_byte
 
 static int read_safetensors(struct pawl_document *document, const char *path)
 {
-    return pawl_safetensors_read(document, path);
+    char name[256], file[4200];
+    bool index = false;
+
+    if (!pawl_safetensors_in(path, name, &index)) return pawl_safetensors_read(document, path);
+    if (index) return pawl_safetensors_read_index(document, path, name);
+    snprintf(file, sizeof(file), "%s/%s", path, name);
+    return pawl_safetensors_read(document, file);
 }
 
 // ---- writing

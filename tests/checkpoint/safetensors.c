@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoint/cast.h"
@@ -210,6 +211,71 @@ Test(safetensors, damage_is_answered)
     }
     // What is taken are changed names, metadata, same-sized types and the 96 bits of data.
     cr_assert(taken >= 96 && taken < 200, "%d", taken);
+}
+
+// ---- several files and an index
+
+static int read_indexed(const char *index)
+{
+    pawl_document_free(document);
+    document = NULL;
+    mkdir(scratch("a.safetensors"), 0700);  // so that refuse_file finds its name in the words
+    write_bytes(scratch("a.safetensors/m.safetensors.index.json"), index, strlen(index));
+    return pawl_document_read(&document, scratch("a.safetensors"));
+}
+
+Test(safetensors, an_index_joins_files)
+{
+    unsigned char byte;
+
+    mkdir(scratch("a.safetensors"), 0700);
+    write_safetensors_file(scratch("a.safetensors/1.safetensors"), "{" T("x", "U8", "[1]", "0", "1")
+                           "," T("y", "U8", "[1]", "1", "2") "}", 2);
+    write_safetensors_file(scratch("a.safetensors/2.safetensors"), "{" T("z", "U8", "[3]", "0", "3")
+                           "}", 3);
+    cr_assert_eq(read_indexed("{\"metadata\":{\"total_size\":5.0,\"x\":[]},\"weight_map\":{\"z\":"
+                              "\"2.safetensors\",\"x\":\"1.safetensors\",\"y\":"
+                              "\"1.safetensors\"}}"), 0, "%s", pawl_error());
+    cr_assert_str_eq(document->format, "safetensors");
+    cr_assert_eq(document->weight_count, 3);
+    cr_assert_eq(json_array_size(document->warnings), 0);
+    cr_assert_eq(pawl_document_fetch_part(document, pawl_document_find(document, "z"), 2, 1, &byte),
+                 0);
+    cr_assert_eq(byte, 2);
+    cr_assert_eq(pawl_document_fetch(document, pawl_document_find(document, "y"), &byte), 0);
+    cr_assert_eq(byte, 1);
+
+    cr_assert_eq(read_indexed("{\"weight_map\":{\"x\":\"1.safetensors\"}}"), 0);
+    cr_assert_eq(json_array_size(document->warnings), 1);  // y is not named
+    refuse_file(read_indexed("{\"weight_map\":{\"z\":\"1.safetensors\",\"x\":\"2.safetensors\"}}"),
+                "swapped", "not in");
+    refuse_file(read_indexed("{\"weight_map\":{\"x\":\"1.safetensors\",\"w\":\"1.safetensors\"}}"),
+                "missing", "tensor 'w' is not in 1.safetensors");
+    refuse_file(read_indexed("{\"weight_map\":{\"x\":\"3.safetensors\"}}"), "no file",
+                "3.safetensors, which it names, is not there");
+    write_safetensors_file(scratch("a.safetensors/3.safetensors"), "{" T("x", "U8", "[1]", "0", "1")
+                           "}", 1);
+    refuse_file(read_indexed("{\"weight_map\":{\"x\":\"1.safetensors\",\"z\":\"3.safetensors\"}}"),
+                "twice", "two of its files hold a tensor 'x'");
+}
+
+Test(safetensors, an_index_reaches_nowhere_else)
+{
+    static const char *const names[] = {
+        "../x.safetensors", "/etc/x.safetensors", "d/x.safetensors", "..\\\\x.safetensors",
+        ".x.safetensors", "x.json", ".safetensors", "",
+    };
+    char index[400];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        snprintf(index, sizeof(index), "{\"weight_map\":{\"x\":\"%s\"}}", names[i]);
+        refuse_file(read_indexed(index), names[i], "plain name");
+    }
+    refuse_file(read_indexed("{\"weight_map\":{\"x\":1}}"), "number", "a file's name");
+    refuse_file(read_indexed("{\"weight_map\":[]}"), "list", "as an object");
+    refuse_file(read_indexed("{\"weight_map\":{},\"weight_map\":{}}"), "twice", "twice");
+    refuse_file(read_indexed("{}"), "nothing", "no weight_map");
+    refuse_file(read_indexed("{\"weight_map\":{}} x"), "more", "nothing more");
 }
 
 // ---- writing
