@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #ifndef PAWL_LANES
 #error "PAWL_LANES comes from CMakeLists.txt: 16, 8 or 4"
@@ -32,23 +35,21 @@ static inline vec vec_select(veci mask, vec yes, vec no)
 static inline vec vec_abs(vec x) { return (vec)((veci)x & 0x7fffffff); }
 // The magnitude of x with the sign of y; x must not be negative.
 static inline vec vec_sign(vec x, vec y) { return (vec)((vecu)x | ((vecu)y & 0x80000000u)); }
-// b where either is NaN. By lane, since that is what the compiler makes one instruction of.
-static inline vec vec_max(vec a, vec b)
-{
-    vec y;
-
-    for (int i = 0; i < LANES; i++)
-        y[i] = a[i] > b[i] ? a[i] : b[i];
-    return y;
-}
-static inline vec vec_min(vec a, vec b)
-{
-    vec y;
-
-    for (int i = 0; i < LANES; i++)
-        y[i] = a[i] < b[i] ? a[i] : b[i];
-    return y;
-}
+// b where either is NaN, in one instruction. Written lane by lane, gcc 12 finds that instruction
+// in short functions only, and takes the lanes apart in longer ones.
+#if defined(__AVX512F__) && PAWL_LANES == 16
+#define VEC_NATIVE(name, a, b) _mm512_##name##_ps(a, b)
+#elif defined(__AVX__) && PAWL_LANES == 8
+#define VEC_NATIVE(name, a, b) _mm256_##name##_ps(a, b)
+#elif defined(__SSE2__) && PAWL_LANES == 4
+#define VEC_NATIVE(name, a, b) _mm_##name##_ps(a, b)
+#else
+#define VEC_NATIVE(name, a, b) vec_select(vec_##name##_first(a, b), a, b)
+#endif
+static inline veci vec_max_first(vec a, vec b) { return a > b; }
+static inline veci vec_min_first(vec a, vec b) { return a < b; }
+static inline vec vec_max(vec a, vec b) { return VEC_NATIVE(max, a, b); }
+static inline vec vec_min(vec a, vec b) { return VEC_NATIVE(min, a, b); }
 
 // The first n < LANES floats of p, zeros behind them; and back.
 static inline vec vec_load_some(const float *p, int64_t n)
@@ -86,7 +87,6 @@ typedef uint64_t vec_pair __attribute__((vector_size(16)));
 // What the extension cannot say. quarter_stream stores around the caches, where p is aligned to 16
 // bytes; vec_stream_end() before others look. pair_multiply is the whole product of the low halves.
 #if defined(__x86_64__)
-#include <emmintrin.h>
 static inline vec_pair pair_multiply(vec_pair a, vec_pair b)
 {
     return (vec_pair)_mm_mul_epu32((__m128i)a, (__m128i)b);

@@ -93,7 +93,8 @@ static void copy_out(float *to, float (*from)[LANES], const struct place *t)
 // Up to ROWS rows of less than a vector: through copies that have room for one.
 static void finish_rest(const struct gemm_finish *f, const struct place *t)
 {
-    float out[ROWS][LANES] = { 0 }, pre[ROWS][LANES], more[ROWS][LANES] = { 0 }, bias[LANES] = { 0 };
+    float out[ROWS][LANES] = { 0 }, pre[ROWS][LANES], more[ROWS][LANES] = { 0 };
+    float bias[LANES] = { 0 };
     struct gemm_finish to = { .out = out[0], .activation = f->activation, .add = f->add };
     struct place whole = { t->tile, t->stride, NULL, 0, t->rows, LANES };
     int64_t offset[ROWS];

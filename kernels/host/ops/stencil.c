@@ -131,7 +131,8 @@ static int64_t find_places(const struct stencil *p, struct scratch *s, int64_t b
 static void multiply_panel(const struct stencil *p, struct scratch *s, int64_t count, int64_t c,
                            int64_t j)
 {
-    const int64_t vecs = panel_vecs(p, j), col = j * TILE_COLS, panels = divide_up(count, TILE_ROWS);
+    const int64_t vecs = panel_vecs(p, j), col = j * TILE_COLS;
+    const int64_t panels = divide_up(count, TILE_ROWS);
     const int64_t cols = smaller(TILE_COLS, p->g->n - col);
     const struct tile_run *run = p->run + p->first_run[c];
     const int64_t runs = p->first_run[c + 1] - p->first_run[c];
