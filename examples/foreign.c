@@ -1,5 +1,5 @@
-// foreign.c - somebody else's trainer with pawl's saver: gradient descent on a line, saved every 100
-// steps, killed and started again at will. Run it twice; the second run goes on.
+// foreign.c - somebody else's trainer with pawl's saver: gradient descent on a line, saved every
+// 100 steps, killed and started again at will. Run it twice; the second run goes on.
 //
 //     cc foreign.c $(pkg-config --cflags --libs pawl) -o foreign && ./foreign runs/line 1000
 
@@ -32,7 +32,8 @@ static void update(struct line *line)
 int main(int argc, char **argv)
 {
     const uint64_t steps = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
-    struct pawl_saver_options options = { .where = argc > 1 ? argv[1] : "line", .keep = "latest=2" };
+    const char *where = argc > 1 ? argv[1] : "line";
+    struct pawl_saver_options options = { .where = where, .keep = "latest=2" };
     struct pawl_progress progress = { .step = 0, .epoch = -1 };
     struct pawl_device *device = NULL;
     struct pawl_stream *stream = NULL;

@@ -6,7 +6,7 @@
 //     | decayed | not decayed | decayed, odd | not decayed, odd |
 //       without gaps            each padded to 64 bytes with zeros that stay zero
 //
-// So an update is at most four calls, and the snapshot of a slab is one long piece and a few crumbs.
+// So an update is at most four calls, and the snapshot of a slab is one long piece and some crumbs.
 //
 // Memory: everything is taken at open. Threads: one at a time.
 

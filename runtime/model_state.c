@@ -97,26 +97,24 @@ int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document
 {
     const struct pawl_training *training = document->training;
     char name[PAWL_NAME_MAX + 1];
-    int found = 0, wanted = 0, rc = 0;
+    int moments = 0, found = 0, wanted, rc = 0;
 
-    for (int pass = 0; !rc && pass < 2; pass++)
-        for (int m = 0; m < PAWL_MOMENTS_MAX && model->moment[m]; m++)
-            for (int i = 0; !rc && i < model->tensor_count; i++) {
-                rc = slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
-                const struct pawl_entry *entry =
-                    training ? find(training->tensors, training->tensor_count, name) : NULL;
-                const bool good = entry && fits(&model->tensors[i], &entry->tensor)
-                                  && entry->tensor.dtype == PAWL_F32;
-                if (rc) {
-                    break;
-                } else if (pass == 0) {
-                    wanted++;
-                    found += good;
-                } else if (found == wanted) {
-                    rc = pawl_document_fetch(document, entry,
-                                             pawl_model_at(model, model->moment[m], i));
-                }
-            }
+    while (moments < PAWL_MOMENTS_MAX && model->moment[moments]) moments++;
+    wanted = moments * model->tensor_count;
+    // All are looked for before the first is fetched: either every moment is taken or none.
+    for (int n = 0; !rc && n < 2 * wanted; n++) {
+        const int m = n % wanted / model->tensor_count, i = n % model->tensor_count;
+        const struct pawl_entry *entry;
+
+        rc = slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
+        if (rc) break;
+        entry = training ? find(training->tensors, training->tensor_count, name) : NULL;
+        if (n < wanted)
+            found += entry && fits(&model->tensors[i], &entry->tensor)
+                     && entry->tensor.dtype == PAWL_F32;
+        else if (found == wanted)
+            rc = pawl_document_fetch(document, entry, pawl_model_at(model, model->moment[m], i));
+    }
     if (!rc && found != wanted)
         return pawl_fail(found ? PAWL_ECORRUPT : PAWL_ENONE, "%s: %d of %d optimizer tensors are "
                          "there. try: --take weights", document->path, found, wanted);

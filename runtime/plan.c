@@ -52,7 +52,8 @@ static int take_tables(struct pawl_plan *plan)
     const size_t layers = (size_t)plan->architecture.layer_count;
     int rc = pawl_alloc(&plan->buffers, (8 * layers + 16) * sizeof(*plan->buffers), "the plan");
 
-    if (!rc) rc = pawl_alloc(&plan->entries, (8 * layers + 16) * sizeof(*plan->entries), "the plan");
+    if (!rc)
+        rc = pawl_alloc(&plan->entries, (8 * layers + 16) * sizeof(*plan->entries), "the plan");
     if (!rc) rc = pawl_alloc(&plan->values, layers * sizeof(*plan->values), "the plan");
     if (!rc)
         rc = pawl_alloc(&plan->touched, (size_t)plan->model->tensor_count + 1, "the plan");

@@ -47,14 +47,18 @@ static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
                                          info->shape.dim));
     const int64_t cols = pawl_plan_cols(trainer->plan);
     const bool classes = trainer->options.loss == PAWL_CROSS_ENTROPY;
-    if (classes && (!info->classes || info->classes > cols))
-        return pawl_fail(PAWL_ECORRUPT, info->classes ? "the data has %lld classes, model '%s' tells "
-                         "%lld apart" : "%.0lldcross-entropy needs whole-number labels, the data has "
-                         "floats; model '%s' has %lld outputs. try: --loss mse",
+    if (classes && !info->classes)
+        return pawl_fail(PAWL_ECORRUPT,
+                         "cross-entropy needs whole-number labels, the data has floats; model '%s' "
+                         "has %lld outputs. try: --loss mse",
+                         arch->name, (long long)cols);
+    if (classes && info->classes > cols)
+        return pawl_fail(PAWL_ECORRUPT, "the data has %lld classes, model '%s' tells %lld apart",
                          (long long)info->classes, arch->name, (long long)cols);
     if (!classes && info->targets != cols)
-        return pawl_fail(PAWL_ECORRUPT, "model '%s' has %lld outputs, the data %lld targets per row",
-                         arch->name, (long long)cols, (long long)info->targets);
+        return pawl_fail(PAWL_ECORRUPT,
+                         "model '%s' has %lld outputs, the data %lld targets per row", arch->name,
+                         (long long)cols, (long long)info->targets);
     return 0;
 }
 
@@ -271,9 +275,10 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
 
     if (rc) return rc;
     if (!isfinite(loss))
-        return pawl_fail(PAWL_ECORRUPT, "the loss is %s in step %llu; that step was not taken. try: "
-                         "a smaller --lr, --clip 1, or look at the data", isnan(loss) ? "nan"
-                         : "infinite", (unsigned long long)t->step + 1);
+        return pawl_fail(PAWL_ECORRUPT,
+                         "the loss is %s in step %llu; that step was not taken. try: a smaller "
+                         "--lr, --clip 1, or look at the data",
+                         isnan(loss) ? "nan" : "infinite", (unsigned long long)t->step + 1);
     const double factor = pawl_schedule_at(&t->options.schedule, t->step + 1, t->options.steps);
     rule.rate *= factor;
     rule.step = (int64_t)t->step + 1;

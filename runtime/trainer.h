@@ -45,7 +45,7 @@ struct pawl_step_result {
     int64_t update_start_ns;  // forward and backward were done then
 };
 
-// PAWL_EINVAL: options that make no sense together. PAWL_ECORRUPT: data that does not fit the model.
+// PAWL_EINVAL: options that make no sense together. PAWL_ECORRUPT: data that the model cannot take.
 int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture *architecture,
                       struct pawl_device *device, const struct pawl_trainer_options *options);
 void pawl_trainer_close(struct pawl_trainer *trainer);  // accepts NULL

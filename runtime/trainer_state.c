@@ -106,8 +106,9 @@ static int agree(const struct pawl_trainer *t, const json_t *saved)
                          "for. try: another --out, or --resume never", kind,
                          pawl_optimizer_name(t->options.rule.kind));
     if ((uint64_t)json_integer_value(seed) != t->options.seed)
-        return pawl_fail(PAWL_EINVAL, "the run was started with --seed %lld, now %lld is asked for; "
-                         "the order of its data hangs on it",
+        return pawl_fail(PAWL_EINVAL,
+                         "the run was started with --seed %lld, now %lld is asked for; the order "
+                         "of its data hangs on it",
                          (long long)json_integer_value(seed), (long long)t->options.seed);
     return t->options.data && json_is_object(data) ? pawl_data_same(t->options.data, data) : 0;
 }

@@ -238,7 +238,8 @@ static void tell_save(const struct pawl_options *options, struct save_bench *b,
     printf("%s: %.4g MB of state, step %.2f ms, %lld pairs of windows\n", b->bench.model,
            (double)state / 1e6, f->base, (long long)b->pairs);
     printf("  call stall   %.3f ms median, %.3f ms at most\n", f->stall_p50, f->stall_max);
-    printf("  extra        %+.3f steps per save until durable (sd %.3f; noise without saves %.3f)\n",
+    printf("  extra        %+.3f steps per save until durable (sd %.3f; noise without saves "
+           "%.3f)\n",
            f->extra_mean, f->extra_sd, f->noise);
     printf("  worst step   %.2fx the median\n", f->worst);
     printf("  durable      %.3g GB/s with fsync, %.2f of %.3g GB/s raw\n", f->durable_rate / 1e9,

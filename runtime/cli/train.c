@@ -37,7 +37,8 @@ int pawl_verb_train(const struct pawl_options *options)
     if (!train_open(&run, &status)) {
         status = train_loop(&run);
         const double seconds = (double)(pawl_io()->now_ns() - run.start_ns) / 1e9;
-        if (!status && options->export_to && export_model(&run)) status = pawl_exit_telling(PAWL_EIO);
+        if (!status && options->export_to && export_model(&run))
+            status = pawl_exit_telling(PAWL_EIO);
         pawl_report_done(run.report, pawl_trainer_step_number(run.trainer), run.last.loss, seconds,
                          status);
     }

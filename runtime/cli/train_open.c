@@ -48,8 +48,13 @@ static int choose_rule(struct train *run)
     if (rc) return rc;
     rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
                                           : 0.001));
-    rule->beta_1 = json_array_size(betas) == 2 ? json_number_value(json_array_get(betas, 0)) : 0.9;
-    rule->beta_2 = json_array_size(betas) == 2 ? json_number_value(json_array_get(betas, 1)) : 0.999;
+    if (json_array_size(betas) == 2) {
+        rule->beta_1 = json_number_value(json_array_get(betas, 0));
+        rule->beta_2 = json_number_value(json_array_get(betas, 1));
+    } else {
+        rule->beta_1 = 0.9;
+        rule->beta_2 = 0.999;
+    }
     rule->beta_1 = or_else(o->betas[0], rule->beta_1);
     rule->beta_2 = or_else(o->betas[1], rule->beta_2);
     rule->epsilon = or_else(o->eps, from_file(run, "epsilon", 1e-8));

@@ -1,5 +1,5 @@
 // test: main timeout=600
-// kill9.c - a child trains and saves; the parent kills it with SIGKILL at random moments, 100 times.
+// kill9.c - a child trains and saves; the parent kills it with SIGKILL at any moment, 100 times.
 //
 // After each: every committed snapshot verifies (I3), the newest step is at least the last one that
 // the child was told is durable (I1), its bytes are that step's (I2), reading changed nothing (I4),

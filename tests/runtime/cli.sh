@@ -89,7 +89,9 @@ for verb in train predict generate inspect convert diff verify ckpt bench doctor
     checks=$((checks + 1))
     cmp page out || failed=$((failed + 1))
     checks=$((checks + 1))
-    if [ "$(wc -L < page)" -gt 100 ]; then echo "$verb --help is too wide"; failed=$((failed + 1)); fi
+    if [ "$(wc -L < page)" -gt 100 ]; then
+        echo "$verb --help is too wide"; failed=$((failed + 1))
+    fi
     checks=$((checks + 1))
     grep -q "pawl $verb " overall || { echo "no $verb in the help"; failed=$((failed + 1)); }
     sed -n '/ = --/!s/^  \(-.,\)\{0,1\} *--\(\[no-\]\)\{0,1\}\([a-z-]*\).*/\3/p' page > flags

@@ -52,9 +52,17 @@ refuse() {
 # keeps DIR STEP: the run still has that snapshot, whole.
 keeps() {
     checks=$((checks + 1))
-    "$PAWL" verify "$1" > out 2>&1 || { echo "$1 does not verify"; cat out; failed=$((failed + 1)); }
+    "$PAWL" verify "$1" > out 2>&1 || {
+        echo "$1 does not verify"
+        cat out
+        failed=$((failed + 1))
+    }
     "$PAWL" ckpt ls "$1" --json > list || failed=$((failed + 1))
-    grep -q "\"step\": *$2," list || { echo "$1 has lost step $2"; cat list; failed=$((failed + 1)); }
+    grep -q "\"step\": *$2," list || {
+        echo "$1 has lost step $2"
+        cat list
+        failed=$((failed + 1))
+    }
 }
 
 GPT=gpt:layers=1,heads=2,width=32,context=16
@@ -67,7 +75,8 @@ refuse 64 '--steps' "$PAWL" train $GPT --steps many
 refuse 64 '--data' train $GPT --out a --steps 1
 refuse 64 '--out' train $GPT --data text:text.txt --steps 1
 refuse 64 'latest=1' train $GPT --data text:text.txt --out a --steps 1 --keep latest=1
-refuse 64 '--accumulate|--batch' "$PAWL" train $GPT --data text:text.txt --out a --steps 1 --batch 4 --accumulate 3
+refuse 64 '--accumulate|--batch' "$PAWL" train $GPT --data text:text.txt \
+    --out a --steps 1 --batch 4 --accumulate 3
 refuse 64 'layers' train gpt:layer=3 --data text:text.txt --out a --steps 1
 refuse 64 'warmup' train $GPT --data text:text.txt --out a --steps 1 --schedule cosine,warm=3
 refuse 64 '--steps|--epochs' train $GPT --data text:text.txt --out a --steps 1 --epochs 2
@@ -94,14 +103,18 @@ echo more >> grows.txt
 refuse 65 'grows.txt' train $GPT --data text:grows.txt --out run --steps 30
 cp text.txt grows.txt
 keeps run 20
-refuse 65 'run|[256, 32]|[256, 48]' train gpt:layers=1,heads=2,width=48,context=16 --data text:grows.txt --out run --steps 30
+refuse 65 'run|[256, 32]|[256, 48]' train gpt:layers=1,heads=2,width=48,context=16 \
+    --data text:grows.txt --out run --steps 30
 keeps run 20
-refuse 64 '--optimizer|sgd|adamw' train $GPT --data text:grows.txt --out run --steps 30 --optimizer sgd
+refuse 64 '--optimizer|sgd|adamw' train $GPT --data text:grows.txt \
+    --out run --steps 30 --optimizer sgd
 refuse 64 '--seed' "$PAWL" train $GPT --data text:grows.txt --out run --steps 30 --batch 4 --seed 2
-refuse 73 '--resume never|another --out' train $GPT --data text:grows.txt --out run --steps 30 --resume never
+refuse 73 '--resume never|another --out' train $GPT --data text:grows.txt \
+    --out run --steps 30 --resume never
 refuse 66 'must' train $GPT --data text:grows.txt --out fresh --steps 30 --resume must
 refuse 66 '7' train $GPT --data text:grows.txt --out run --steps 30 --resume 7
-refuse 65 'loss is|--lr' train $GPT --data text:grows.txt --out nan --steps 40 --save-every 1 --lr 1e30
+refuse 65 'loss is|--lr' train $GPT --data text:grows.txt \
+    --out nan --steps 40 --save-every 1 --lr 1e30
 refuse 65 'loss is|--lr' train $GPT --data text:grows.txt --out run --steps 40 --lr 1e30
 keeps run 20
 echo file > plain
@@ -110,7 +123,8 @@ refuse 73 'missing/deep' train $GPT --data text:grows.txt --out missing/deep --s
 
 # ---- in use by a live process
 mkfifo hold
-"$PAWL" train $GPT --data text:grows.txt --out run --steps 1000000 --batch 4 --seed 1 --json > hold 2> holder & holder=$!
+"$PAWL" train $GPT --data text:grows.txt \
+    --out run --steps 1000000 --batch 4 --seed 1 --json > hold 2> holder & holder=$!
 exec 3< hold
 read -r _ <&3
 refuse 73 "run|$holder|$(hostname)" train $GPT --data text:grows.txt --out run --steps 30
@@ -140,7 +154,8 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=2m tmpfs small 2> mount.err; the
     train $GPT --data text:grows.txt --out small/run --steps 10 --save-every 5
     keeps small/run 10
     head -c 1500000 /dev/zero > small/ballast 2> /dev/null || :
-    refuse 74 'small/run' train $GPT --data text:grows.txt --out small/run --steps 20 --save-every 100
+    refuse 74 'small/run' train $GPT --data text:grows.txt \
+        --out small/run --steps 20 --save-every 100
     keeps small/run 10
     rm small/ballast
     mount -o remount,ro small

@@ -19,7 +19,8 @@ done > text.txt
 cat > cnn.json <<'JSON'
 {"pawl":1,"name":"tiny","loss":"cross-entropy","layers":[
 {"name":"input","kind":"input","inputs":[],"config":{"shape":[6,6,1]}},
-{"name":"c1","kind":"conv2d","inputs":["input"],"config":{"filters":8,"kernel":[3,3],"padding":"same","activation":"relu"}},
+{"name":"c1","kind":"conv2d","inputs":["input"],
+ "config":{"filters":8,"kernel":[3,3],"padding":"same","activation":"relu"}},
 {"name":"p1","kind":"max_pool2d","inputs":["c1"],"config":{"size":[2,2]}},
 {"name":"flat","kind":"flatten","inputs":["p1"],"config":{}},
 {"name":"out","kind":"dense","inputs":["flat"],"config":{"units":5}}]}

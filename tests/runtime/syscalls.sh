@@ -21,8 +21,8 @@ while [ $i -lt 200 ]; do
 done > text.txt
 
 train() {
-    "$PAWL" train mlp:4-5-3 --data npy:x.npy,y.npy --out "$1" --steps "$2" --save-every 2 --batch 8 \
-        --seed 5 --keep latest=2 --threads 1 --json
+    "$PAWL" train mlp:4-5-3 --data npy:x.npy,y.npy --out "$1" --steps "$2" --save-every 2 \
+        --batch 8 --seed 5 --keep latest=2 --threads 1 --json
 }
 npy() {
     head=$(printf "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" "$2" "$1")
@@ -41,7 +41,9 @@ strace -f -qq -c -o counts "$PAWL" train mlp:4-5-3 --data npy:x.npy,y.npy --out 
     --save-every 2 --batch 8 --seed 5 --keep latest=2 --threads 1 --json > events
 
 durable() { # the last step that a stream of events calls durable, or 4: the base's
-    awk -F '"step":' '/"event":"save"/ && /"state":"durable"/ { n = $2 + 0 } END { print n + 0 ? n : 4 }' "$1"
+    awk -F '"step":' '
+        /"event":"save"/ && /"state":"durable"/ { n = $2 + 0 }
+        END { print n + 0 ? n : 4 }' "$1"
 }
 
 # inject CALL ERROR N
@@ -66,7 +68,8 @@ inject() {
     fi
     resumed=$(sed -n 's/.*"resumed_from":\([0-9]*\).*/\1/p' again | head -1)
     if [ "${resumed:-0}" -lt "$promised" ]; then
-        echo "$1 $2 #$3: promised step $promised, resumed ${resumed:-nothing}"; failed=$((failed + 1))
+        echo "$1 $2 #$3: promised step $promised, resumed ${resumed:-nothing}"
+        failed=$((failed + 1))
     fi
     if ! "$PAWL" diff whole run > difference; then
         echo "$1 $2 #$3: other bits"; head -3 difference; failed=$((failed + 1))
