@@ -42,6 +42,7 @@ int pawl_verb_train(const struct pawl_options *options)
         pawl_report_done(run.report, pawl_trainer_step_number(run.trainer), run.last.loss, seconds,
                          status);
     }
-    train_close(&run);
-    return status;
+    // A page or trace that could not be written is no success, but never hides "run me again".
+    const int rc = train_close(&run);
+    return status ? status : pawl_exit_of(rc);
 }

@@ -33,7 +33,8 @@ struct train {
 
 // train_open.c: everything up to the first step. 0 or a PAWL_E code; *status is the exit code then.
 int train_open(struct train *run, int *status);
-void train_close(struct train *run);
+// Returns the failure of a file that was asked for (--report, --trace, ...), having told it.
+int train_close(struct train *run);
 
 // train_resume.c: fills the trainer from the run directory, a path, or MODEL.
 int train_resume(struct train *run, int *status);

@@ -223,6 +223,7 @@ static void tell_start(struct train *run)
 int train_open(struct train *run, int *status)
 {
     const struct pawl_options *o = run->options;
+    bool unwritable = false;  // a report file, not the data
     int rc = pawl_source_open(&run->model, o->arguments[0], o->arch);
 
     if (!rc && !run->model->architecture)
@@ -235,10 +236,13 @@ int train_open(struct train *run, int *status)
     if (!rc) rc = open_data(run);
     if (!rc) rc = choose(run);
     if (!rc) rc = read_metadata(run);
-    if (!rc) rc = open_report(run);
+    if (!rc) {
+        rc = open_report(run);
+        unwritable = rc != 0;
+    }
     if (!rc) rc = pawl_trainer_open(&run->trainer, run->model->architecture, run->device,
                                     &run->settings);
-    *status = pawl_exit_of(rc);
+    *status = unwritable ? pawl_exit_of_output(rc) : pawl_exit_of(rc);
     if (!rc) {
         rc = open_saver(run);
         *status = pawl_exit_of_output(rc);
@@ -259,10 +263,11 @@ int train_open(struct train *run, int *status)
     return 0;
 }
 
-void train_close(struct train *run)
+int train_close(struct train *run)
 {
     pawl_saver_close(run->saver);  // the loop has waited and told
-    pawl_report_close(run->report);
+    const int rc = pawl_report_close(run->report);
+    if (rc) fprintf(stderr, "pawl: %s\n", pawl_error());
     pawl_trainer_close(run->trainer);
     pawl_data_close(run->val);
     pawl_data_close(run->data);
@@ -270,4 +275,5 @@ void train_close(struct train *run)
     pawl_document_free(run->model);
     pawl_free(run->architecture_json);
     pawl_free(run->metadata_json);
+    return rc;
 }

@@ -275,7 +275,10 @@ void pawl_verdict(struct pawl_text *out, const struct pawl_told *told, int colum
     else if (!isnan(s.step_ms_p50_while_saving))
         pawl_text_format(&words, " Every step ran beside a save and took %s",
                          pawl_words_span(a, s.step_ms_p50_while_saving / 1e3));
-    if (!isnan(s.extra_steps_per_save))
+    // Below what a median can resolve, and its sign with it.
+    if (s.extra_steps_per_save < 0.01)
+        pawl_text_format(&words, "; a save cost no extra time");
+    else if (!isnan(s.extra_steps_per_save))
         pawl_text_format(&words, "; a save cost %.2f extra steps", s.extra_steps_per_save);
     if (told->history.step_count)
         pawl_text_format(&words, ".");

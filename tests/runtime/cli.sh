@@ -76,6 +76,10 @@ has '"from": "run.conf:'
 # ---- help, man page, completions: every flag of the table is in each
 is 0 "" "$PAWL" help
 cp out overall
+sed -n '/<!-- pawl help -->/,/<!-- end -->/p' "$PAWL_SOURCE/docs/cli.md" | sed '1,2d' |
+    sed '/^```$/,$d' > documented
+checks=$((checks + 1))
+cmp overall documented || failed=$((failed + 1))
 is 0 "" "$PAWL" --help
 checks=$((checks + 1))
 cmp overall out || failed=$((failed + 1))
@@ -90,7 +94,8 @@ for verb in train predict generate inspect convert diff verify ckpt bench doctor
     cmp page out || failed=$((failed + 1))
     checks=$((checks + 1))
     if [ "$(wc -L < page)" -gt 100 ]; then
-        echo "$verb --help is too wide"; failed=$((failed + 1))
+        echo "$verb --help is too wide"
+        failed=$((failed + 1))
     fi
     checks=$((checks + 1))
     grep -q "pawl $verb " overall || { echo "no $verb in the help"; failed=$((failed + 1)); }

@@ -396,7 +396,7 @@ Test(lanes, golden)
                      "        0            ^                       ^        110ms\n"
                      "1 save durable; one held training up for 0.10ms (p50),\n"
                      "0.10ms at most. A step took 9.50ms without a save and\n"
-                     "9.50ms beside one; a save cost 0.00 extra steps.\n");
+                     "9.50ms beside one; a save cost no extra time.\n");
     pawl_history_close(&told.history);
     make_told(&told, true);
     cr_expect(strstr(picture(&told, 60, true), "the whole run:\n"));
