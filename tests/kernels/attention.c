@@ -9,13 +9,13 @@
 #include "tests/kernels/common.h"
 #include "tests/kernels/plain.h"
 
-// Around the sizes of tiles (48, 64, 258 positions; 4 to 16 lanes; 6 rows), and grouped heads.
+// Around the sizes of tiles (96, 128, 258 positions; 4 to 16 lanes; 6 rows), and grouped heads.
 static const struct pawl_attention shapes[] = {
     { 1, 1, 1, 1, 1, true },    { 1, 2, 1, 1, 3, true },    { 2, 5, 2, 2, 4, true },
     { 1, 6, 1, 1, 8, false },   { 1, 7, 3, 1, 5, true },    { 2, 31, 2, 1, 16, true },
-    { 1, 48, 1, 1, 17, true },  { 1, 49, 4, 2, 7, false },  { 1, 64, 2, 2, 32, true },
+    { 1, 96, 1, 1, 17, true },  { 1, 49, 4, 2, 7, false },  { 1, 128, 2, 2, 32, true },
     { 1, 65, 1, 1, 33, true },  { 2, 97, 2, 2, 20, true },  { 1, 97, 6, 2, 12, false },
-    { 1, 130, 1, 1, 64, true }, { 1, 130, 2, 1, 80, false }, { 1, 259, 1, 1, 24, true },
+    { 1, 193, 1, 1, 64, true }, { 1, 130, 2, 1, 80, false }, { 1, 259, 1, 1, 24, true },
     { 1, 259, 2, 1, 9, false }, { 1, 521, 1, 1, 6, true },  { 1, 70, 1, 1, 256, true },
     { 1, 53, 2, 2, 127, true }, { 3, 256, 2, 2, 64, true },
 };

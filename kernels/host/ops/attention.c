@@ -15,7 +15,7 @@
 #include "kernels/host/ops/attention.h"
 #include "kernels/host/ops/ops.h"
 
-enum { KEYS = 64, QUERIES = 258 };  // whole vectors; whole sixes
+enum { KEYS = 128, QUERIES = 258 };  // whole vectors; whole sixes
 
 struct forward {
     float *out, *lse;

@@ -16,7 +16,7 @@
 #include "kernels/host/ops/attention.h"
 #include "kernels/host/ops/ops.h"
 
-enum { KEYS = 48, QUERIES = 48 };  // whole vectors and whole sixes
+enum { KEYS = 96, QUERIES = 96 };  // whole vectors and whole sixes
 
 struct backward {
     const struct pawl_host *host;

@@ -2,6 +2,7 @@
 
 #include "kernels/host/ops/math.h"
 #include "kernels/host/ops/ops.h"
+#include "kernels/host/ops/rows.h"
 
 // Classes are taken in pieces that stay in the first cache between their maximum and their sum.
 enum { PIECE = 1 << 10 };
@@ -13,20 +14,6 @@ struct loss {
     int64_t rows, cols, block_rows;
     float scale;
 };
-
-static float piece_top(const float *x, int64_t n)
-{
-    vec top = vec_set(-INFINITY);
-    float rest = -INFINITY;
-    int64_t i = 0;
-
-    for (; i + LANES <= n; i += LANES)
-        top = vec_max(vec_load(x + i), top);
-    for (; i < n; i++)
-        rest = x[i] > rest ? x[i] : rest;
-    const float most = vec_top(top);
-    return most > rest ? most : rest;
-}
 
 // Sum of exp(x - top).
 static float piece_sum(const float *x, int64_t n, float top)
@@ -57,7 +44,7 @@ static float row_sum(const float *x, int64_t n, float *top)
     *top = -INFINITY;
     for (int64_t i = 0; i < n; i += PIECE) {
         const int64_t piece = host_piece(n, PIECE, i);
-        const float piece_max = piece_top(x + i, piece);
+        const float piece_max = row_top(x + i, piece);
         if (piece_max > *top) {
             sum *= exp((double)*top - (double)piece_max);
             *top = piece_max;
