@@ -185,8 +185,7 @@ static bool is_commit(int node)
     return node > 0 && nodes[node].directory && last_change(node, RENAME, "MANIFEST");
 }
 
-// Which sync this is.
-static enum cut_mutant site(int node)
+static enum cut_mutant site(int node)  // which sync this is
 {
     const char *name = nodes[node].name;
 
@@ -248,20 +247,20 @@ static void record_rename(const char *from, const char *to)
     pthread_mutex_unlock(&lock);
 }
 
-static int cut_rename(const char *from, const char *to)
+static int renamed(int rc, const char *from, const char *to)
 {
-    const int rc = pawl_io_posix.rename(from, to);
-
     if (!rc) record_rename(from, to);
     return rc;
 }
 
+static int cut_rename(const char *from, const char *to)
+{
+    return renamed(pawl_io_posix.rename(from, to), from, to);
+}
+
 static int cut_rename_noreplace(const char *from, const char *to)
 {
-    const int rc = pawl_io_posix.rename_noreplace(from, to);
-
-    if (!rc) record_rename(from, to);
-    return rc;
+    return renamed(pawl_io_posix.rename_noreplace(from, to), from, to);
 }
 
 static void record_remove(const char *path)
@@ -278,21 +277,14 @@ static void record_remove(const char *path)
     pthread_mutex_unlock(&lock);
 }
 
-static int cut_unlink(const char *path)
+static int removed(int rc, const char *path)
 {
-    const int rc = pawl_io_posix.unlink(path);
-
     if (!rc) record_remove(path);
     return rc;
 }
 
-static int cut_rmdir(const char *path)
-{
-    const int rc = pawl_io_posix.rmdir(path);
-
-    if (!rc) record_remove(path);
-    return rc;
-}
+static int cut_unlink(const char *path) { return removed(pawl_io_posix.unlink(path), path); }
+static int cut_rmdir(const char *path) { return removed(pawl_io_posix.rmdir(path), path); }
 
 void cut_record_begin(const char *root, enum cut_mutant which)
 {
