@@ -10,7 +10,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
-enum { PAGE = 4096, LIST_TRIES = 8 };
+enum { PAGE = 4096, LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
 
 // ---- what was passed over
 
@@ -193,8 +193,8 @@ static int read_progress(struct pawl_saver *saver, const json_t *document,
 // ---- one snapshot, and the choice among them
 
 // *fits: the words of a failure are about the snapshot and not about this state.
-static int read_snapshot(struct pawl_saver *saver, struct pawl_stream *stream, const char *path,
-                         struct pawl_progress *progress, bool *fits)
+static int read_once(struct pawl_saver *saver, struct pawl_stream *stream, const char *path,
+                     struct pawl_progress *progress, bool *fits)
 {
     struct pawl_manifest manifest;
     struct bytes bytes = { 0 };
@@ -225,6 +225,19 @@ out:
     if (bytes.own) pawl_pages_free(bytes.memory, bytes.size);
     json_decref(document);
     pawl_manifest_free(&manifest);
+    return rc;
+}
+
+// An error of the storage may pass; going back a step costs more than a moment's wait.
+static int read_snapshot(struct pawl_saver *saver, struct pawl_stream *stream, const char *path,
+                         struct pawl_progress *progress, bool *fits)
+{
+    int rc = read_once(saver, stream, path, progress, fits);
+
+    for (int i = 1, pause = FIRST_PAUSE_NS; i < READ_TRIES && rc == PAWL_EIO; i++, pause *= 4) {
+        pawl_io()->sleep_ns(pause);
+        rc = read_once(saver, stream, path, progress, fits);
+    }
     return rc;
 }
 

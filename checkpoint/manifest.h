@@ -10,7 +10,8 @@
 //     crc32c 0a1b2c3d
 //
 // Files are in exactly this order: the document, then each rank's shard and its sums. A shard has
-// no checksum here because its table of sums, which is checked, has one per chunk.
+// no checksum here because its table of sums, which is checked, has one per chunk. The table's is
+// the one that it ends with, of all its bytes before.
 
 #ifndef PAWL_MANIFEST_H
 #define PAWL_MANIFEST_H

@@ -73,8 +73,9 @@ uint32_t pawl_sums_seal(unsigned char *table, const struct pawl_sums *sums)
     put(table + 48, sums->ranks, 4);
     put(table + 56, sums->file_bytes, 8);
     put(table + 64, pawl_sums_chunks(sums->file_bytes), 8);
-    put(table + size - 4, pawl_crc32c(table, size - 4), 4);
-    return pawl_crc32c(table, size);
+    const uint32_t crc = pawl_crc32c(table, size - 4);
+    put(table + size - 4, crc, 4);
+    return crc;
 }
 
 int pawl_sums_open(struct pawl_sums *out, unsigned char *table, size_t size, const char *path)

@@ -44,7 +44,8 @@ uint64_t pawl_sums_chunks(uint64_t file_bytes);
 size_t pawl_sums_bytes(uint64_t file_bytes);
 
 // Into table (pawl_sums_bytes(sums->file_bytes) bytes), whose chunk checksums were already put in
-// place by pawl_sums_set. Returns the CRC-32C of the whole table.
+// place by pawl_sums_set. Returns the CRC-32C that it ends with: of the table without its last 4
+// bytes. (Over all of it a CRC is worthless: data with their own CRC behind give a constant.)
 uint32_t pawl_sums_seal(unsigned char *table, const struct pawl_sums *sums);
 void pawl_sums_set(unsigned char *table, uint64_t chunk, uint32_t crc);
 uint32_t pawl_sums_get(const struct pawl_sums *sums, uint64_t chunk);

@@ -13,6 +13,7 @@
 
 #include "checkpoint/run.h"
 #include "checkpoint/store/fault.h"
+#include "checkpoint/sums.h"
 #include "saver_support.h"
 
 static char run[4096], newest[4096], older[4096];
@@ -235,6 +236,54 @@ Test(recovery, things_that_are_no_files)
     must_be_whole();
 }
 
+// Alone, without the manifest's checksum over it.
+Test(recovery, a_table_of_sums_vouches_for_itself)
+{
+    const struct pawl_sums sums = { .ranks = 1, .file_bytes = 3 * (uint64_t)PAWL_CHUNK_BYTES + 5 };
+    unsigned char table[128];
+    struct pawl_sums back;
+
+    cr_assert_eq(pawl_crc32c("123456789", 9), 0xe3069283u);
+    const size_t size = pawl_sums_bytes(sums.file_bytes);
+    cr_assert_eq(size, 80 + 4 * 4 + 4);
+    for (unsigned i = 0; i < 4; i++)
+        pawl_sums_set(table, i, 77 * i);
+    const uint32_t crc = pawl_sums_seal(table, &sums);
+    cr_assert_eq(crc, pawl_crc32c(table, size - 4));
+    cr_assert_eq(pawl_sums_open(&back, table, size, "x"), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_sums_get(&back, 3), 231);
+    for (size_t i = 0; i < size; i++) {
+        table[i] ^= 16;
+        cr_expect_eq(pawl_sums_open(&back, table, size, "x"), PAWL_ECORRUPT, "byte %zu", i);
+        table[i] ^= 16;
+        cr_expect_eq(pawl_sums_open(&back, table, i, "x"), PAWL_ECORRUPT, "cut at %zu", i);
+    }
+}
+
+// A table that is in order, but not the one that the manifest names.
+Test(recovery, another_table_of_the_same_snapshot)
+{
+    const long size = scratch_size(newest, "shard-00000.sums");
+    unsigned char table[256];
+    struct pawl_snapshot seen;
+    struct pawl_sums sums;
+    char path[8192];
+
+    snprintf(path, sizeof(path), "%s/shard-00000.sums", newest);
+    FILE *file = fopen(path, "r+b");
+    cr_assert_eq(fread(table, 1, sizeof(table), file), (size_t)size);
+    cr_assert_eq(pawl_sums_open(&sums, table, (size_t)size, path), 0);
+    pawl_sums_set(table, 0, pawl_sums_get(&sums, 0) ^ 1);
+    pawl_sums_seal(table, &sums);
+    rewind(file);
+    fwrite(table, 1, (size_t)size, file);
+    fclose(file);
+    must_fall_back("another table", 0);
+    cr_assert_eq(pawl_snapshot_look(&seen, newest), 0);
+    cr_assert_eq(pawl_snapshot_verify(&seen), PAWL_ECORRUPT);
+    cr_expect_not_null(strstr(pawl_error(), "manifest names"), "%s", pawl_error());
+}
+
 // ---- what may and what may not be a fresh start
 
 static void remove_file(const char *directory, const char *name)
@@ -295,10 +344,17 @@ Test(recovery, what_cannot_be_read_is_not_absent)
     char why[1024];
     int passed_over;
 
-    pawl_fault_begin(&(struct pawl_fault){ .at = 1, .error = EIO, .only = 1 << PAWL_CALL_PREAD });
-    cr_assert_eq(load(&back, &passed_over, why), 0, "%s", why);
-    pawl_fault_end(NULL);
-    cr_assert_eq(back.step, 2, "one passing error must not cost a step: %s", why);
+    // Any one call that touches files, not only those that read.
+    uint64_t calls = 1;
+    for (uint64_t at = 0; at <= calls; at++) {
+        pawl_fault_begin(&(struct pawl_fault){ .at = at, .error = EIO });
+        const int rc = load(&back, &passed_over, why);
+        const uint64_t made = pawl_fault_end(NULL);
+        if (!at) calls = made;
+        if (rc == PAWL_EIO && strstr(why, "cannot list")) continue;
+        cr_assert_eq(rc, 0, "call %lu: %s", at, why);
+        cr_assert_eq(back.step, 2, "call %lu of %lu costs a step: %s", at, calls, why);
+    }
 
     pawl_fault_begin(&(struct pawl_fault){ .at = 1, .error = EIO, .sticky = true,
                                            .only = 1 << PAWL_CALL_PREAD });
