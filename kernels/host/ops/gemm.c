@@ -19,6 +19,7 @@ enum {
     A_FLOATS = BLOCK_ROWS * CHUNK + GEMM_SLACK,
     B_FLOATS = TILE_COLS * CHUNK + GEMM_SLACK,
     TILES_FLOATS = THREAD_FLOATS - A_FLOATS - B_FLOATS,
+    LINE = 64 / sizeof(float),
     SMALL = 32 << 10,     // elements of out below which a long k is cut into parts
     ITEM_FLOPS = 400000,  // 4 microseconds or so: less is not worth another thread
     ITEMS = 4,            // blocks per thread, so that one that is held up does not hold up all
@@ -155,7 +156,34 @@ static void sum_rows(const struct block *b, int64_t k)
         }
 }
 
-// One panel of b against all panels of a.
+// Lines of memory that the next panel of b will be packed from: one of each row, stride apart.
+// Where k lies along the rows the caches see the pattern by themselves, and a few rows of a are
+// too little work to hide it behind.
+struct ahead {
+    const float *line;
+    int64_t stride, rows;
+};
+
+static struct ahead look_ahead(const struct block *b, int64_t j, int64_t c)
+{
+    const struct plan *p = b->plan;
+    const struct gemm_factor *f = &p->g->b;
+
+    if (p->b || j == b->col_panel_end || b->panels < 8 || f->pack != HOST(pack_across))
+        return (struct ahead){ 0 };
+    return (struct ahead){ f->data + c * p->chunk * f->stride + p->col + j * TILE_COLS, f->stride,
+                           chunk_count(p, c) };
+}
+
+static inline __attribute__((always_inline)) void fetch_ahead(struct ahead *a, int64_t rows)
+{
+    for (; rows > 0 && a->rows > 0; rows--, a->rows--, a->line += a->stride)
+#pragma GCC unroll 3
+        for (int64_t i = 0; i < TILE_COLS; i += LINE)
+            __builtin_prefetch(a->line + i);
+}
+
+// One panel of b against all panels of a, while the next one's memory is on its way.
 static void multiply_panel(struct block *b, const float *packed, int64_t j, int64_t c)
 {
     const struct plan *p = b->plan;
@@ -163,9 +191,12 @@ static void multiply_panel(struct block *b, const float *packed, int64_t j, int6
     const int64_t cols = smaller(TILE_COLS, p->cols - col);
     const bool first = c == b->chunk, last = c + 1 == b->chunk_end && !p->sums;
     float buffer[TILE_ROWS * TILE_COLS];
+    struct ahead ahead = look_ahead(b, j + 1, c);
+    const int64_t share = divide_up(ahead.rows, b->panels);
 
     for (int64_t i = 0; i < b->panels; i++) {
         const int64_t rows = smaller(TILE_ROWS, b->rows - i * TILE_ROWS);
+        fetch_ahead(&ahead, share);
         float *tile = first && last ? buffer : tile_at(b, i, j);
         if (last)
             gemm_fetch(&p->g->finish, b->offset + i * TILE_ROWS, p->col + col, rows, cols);
