@@ -247,9 +247,6 @@ static int take_length(struct reader *r, uint64_t file_bytes, uint64_t *length)
 {
     unsigned char head[8];
 
-    if (file_bytes <= sizeof(head))
-        return pawl_fail(PAWL_ECORRUPT, "%s: truncated: its %llu bytes end before the header",
-                         r->path, (unsigned long long)file_bytes);
     const int rc = pawl_document_read_at(r->document, r->file, 0, head, sizeof(head));
     if (rc) return rc;
     *length = 0;

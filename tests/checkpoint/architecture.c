@@ -2,6 +2,7 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "checkpoint/architecture.h"
@@ -128,8 +129,8 @@ Test(architecture, refuses_json_that_is_not_its_own)
 {
     refuse("", "not JSON");
     refuse("{", "not JSON");
-    refuse("[]", "schema");
-    refuse("{\"layers\": []}", "schema");
+    refuse("[]", "no member 'pawl'");
+    refuse("{\"layers\": []}", "no member 'pawl'");
     refuse("{\"pawl\": 2, \"name\": \"m\", \"layers\": []}", "schema 1");
     refuse("{\"pawl\": 1, \"pawl\": 1, \"name\": \"m\", \"layers\": []}", "duplicate");
     refuse("{\"pawl\": 1, \"layers\": []}", "'name'");
@@ -139,6 +140,18 @@ Test(architecture, refuses_json_that_is_not_its_own)
     refuse(MODEL("3"), "object");
     refuse(MODEL("{\"kind\": \"dense\"}"), "'name'");
     refuse(MODEL("{\"name\": \"x\", \"kind\": \"dens\"}"), "did you mean 'dense'");
+    refuse(MODEL("{\"name\": \"x\"}"), "'kind' must be a string");
+    refuse(MODEL("{\"name\": \"x\", \"kind\": \"input\", \"inputs\": 3,"
+                 "\"config\": {\"shape\": [2]}}"), "list of at most 8");
+    refuse(MODEL(INPUT "{\"name\": \"a\", \"kind\": \"add\", \"inputs\": [\"input\", \"input\","
+                 "\"input\", \"input\", \"input\", \"input\", \"input\", \"input\", \"input\"]}"),
+           "list of at most 8");
+    refuse(MODEL("{\"name\": \"x\", \"kind\": \"input\", \"config\": {\"shape\": 5}}"),
+           "list of 1 to 4");
+    refuse(MODEL(INPUT "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 1,"
+                 "\"kernel\": [3, \"3\"]}}"), "whole numbers");
+    refuse(MODEL(INPUT "{\"name\": \"n\", \"kind\": \"layer_norm\", \"config\": {\"epsilon\":"
+                 "\"x\"}}"), "must be a number");
     refuse(MODEL("{\"name\": \"x\", \"kind\": \"input\", \"confg\": {}}"), "did you mean 'config'");
     refuse(MODEL("{\"name\": \"x\", \"kind\": \"input\", \"config\": []}"), "object");
     refuse(MODEL("{\"name\": \"x\", \"kind\": \"input\"}"), "needs 'shape'");
@@ -198,6 +211,12 @@ static const struct { const char *layers, *words; } senseless[] = {
       "\"kind\": \"max_pool2d\"}", "[height, width, channels]" },
     { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": 1}}", "rate" },
     { INPUT "{\"name\": \"d\", \"kind\": \"dropout\", \"config\": {\"rate\": -0.1}}", "rate" },
+    { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"c\", \"kind\": \"conv2d\","
+      "\"config\": {\"filters\": 4, \"kernel\": 1}}", "takes [height, width, channels]" },
+    { INPUT "{\"name\": \"p\", \"kind\": \"position_embedding\", \"config\": {\"positions\": 9}}",
+      "takes [time, channels]" },
+    { INPUT "{\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 1}}",
+      "takes [time, queries" },
     { TOKENS ", {\"name\": \"p\", \"kind\": \"position_embedding\","
       "\"config\": {\"positions\": 4}}", "positions" },
     { TOKENS ", {\"name\": \"a\", \"kind\": \"attention\", \"config\": {\"heads\": 5}}",
@@ -250,6 +269,49 @@ Test(architecture, bounds_the_number_of_layers_and_the_length_of_names)
     name[239] = 0;
     cr_assert_eq(pawl_architecture_append(&many, PAWL_INPUT, name, NULL), 0);
     pawl_architecture_free(&many);
+}
+
+Test(architecture, json_is_bounded)
+{
+    const size_t most = 16 << 20;
+    char *text = malloc(most + 2);
+    size_t used = (size_t)sprintf(text, "{\"pawl\": 1, \"name\": \"m\", \"layers\": [");
+
+    for (int i = 0; i <= PAWL_LAYERS_MAX; i++)
+        used += (size_t)sprintf(text + used, "%s{}", i ? "," : "");
+    sprintf(text + used, "]}");
+    refuse(text, "1 to 4096");
+
+    used = (size_t)sprintf(text, "{\"pawl\": 1, \"name\": \"m\", \"layers\": [{\"name\": \"");
+    memset(text + used, 'x', 240);
+    sprintf(text + used + 240, "\"}]}");
+    refuse(text, "longer than 239");
+
+    memset(text, ' ', most + 1);
+    text[most + 1] = 0;
+    refuse(text, "more than 16777216");
+    free(text);
+}
+
+Test(architecture, check_trusts_no_structure)
+{
+    struct pawl_architecture bad = { 0 };
+
+    cr_assert_eq(pawl_architecture_check(&bad), PAWL_EINVAL);
+    cr_assert(strstr(pawl_error(), "1 to 4096 layers, not 0"), "%s", pawl_error());
+    cr_assert_eq(pawl_architecture_preset(&bad, "mlp:4-3-2"), 0);
+    for (int rank = 0; rank <= PAWL_SHAPE_MAX + 1; rank += PAWL_SHAPE_MAX + 1) {
+        bad.layers[0].in.shape.rank = rank;
+        cr_assert_eq(pawl_architecture_check(&bad), PAWL_EINVAL);
+        cr_assert(strstr(pawl_error(), "1 to 4 dimensions"), "%s", pawl_error());
+    }
+    bad.layers[0].in.shape.rank = 1;
+    for (int from = -1; from <= 3; from += 2) {
+        bad.layers[1].input[0] = from;
+        cr_assert_eq(pawl_architecture_check(&bad), PAWL_EINVAL);
+        cr_assert(strstr(pawl_error(), "come before it"), "%s", pawl_error());
+    }
+    pawl_architecture_free(&bad);
 }
 
 Test(architecture, a_copy_can_grow)
@@ -320,6 +382,28 @@ Test(architecture, match_sees_wiring_that_shapes_do_not_show)
     cr_assert(strstr(pawl_error(), "'activation'"), "%s", pawl_error());
     pawl_architecture_free(&y);
     pawl_architecture_free(&x);
+}
+
+Test(architecture, match_tells_layers_apart_that_own_nothing)
+{
+    const char *tanh = MODEL(INPUT "{\"name\": \"x\", \"kind\": \"activate\","
+                             "\"config\": {\"activation\": \"tanh\"}}");
+    const char *flat = MODEL(INPUT "{\"name\": \"x\", \"kind\": \"flatten\"}");
+    const char *more = MODEL(INPUT "{\"name\": \"x\", \"kind\": \"flatten\"},"
+                             "{\"name\": \"y\", \"kind\": \"flatten\"}");
+    struct pawl_architecture x = { 0 }, y = { 0 }, z = { 0 };
+
+    cr_assert_eq(pawl_architecture_from_json(&x, tanh), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_architecture_from_json(&y, flat), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_architecture_from_json(&z, more), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_architecture_match(&x, "MINE", &y, "THEIRS"), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "'x' (activate) in MINE, but 'x' (flatten)"), "%s",
+              pawl_error());
+    cr_assert_eq(pawl_architecture_match(&y, "MINE", &z, "THEIRS"), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "'y' is only in THEIRS"), "%s", pawl_error());
+    pawl_architecture_free(&x);
+    pawl_architecture_free(&y);
+    pawl_architecture_free(&z);
 }
 
 // ---- suggest

@@ -1,12 +1,14 @@
 // document.c - which format a path is of, architectures as files, pieces in several files.
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "checkpoint/document.h"
+#include "kernels/io.h"
 #include "kernels/memory.h"
 #include "tests/checkpoint/document_support.h"
 
@@ -120,6 +122,109 @@ Test(document, pieces_are_joined_across_files)
     entry->pieces[1].offset_bytes = 1;
     cr_assert_eq(pawl_document_fetch(document, entry, all), PAWL_ECORRUPT);
     cr_assert(strstr(pawl_error(), "truncated"), "%s", pawl_error());
+    pawl_document_free(document);
+}
+
+// ---- a disk that fails
+
+static struct pawl_io faulty;
+static const char *doing;
+
+static ssize_t no_pread(int fd, void *bytes, size_t size, off_t offset)
+{
+    (void)fd, (void)bytes, (void)size, (void)offset;
+    return -EIO;
+}
+
+static int no_open(const char *path, int flags, mode_t mode)
+{
+    (void)path, (void)flags, (void)mode;
+    return -EMFILE;
+}
+
+static int no_fd(int fd)
+{
+    (void)fd;
+    return -EIO;
+}
+
+static int no_rename(const char *from, const char *to)
+{
+    (void)from, (void)to;
+    return -EACCES;
+}
+
+static int no_random(void *bytes, size_t size)
+{
+    (void)bytes, (void)size;
+    return -EAGAIN;
+}
+
+static void expect_io(int rc, const char *words)
+{
+    cr_assert_eq(rc, PAWL_EIO, "%s: %d %s", doing, rc, pawl_error());
+    cr_assert(strstr(pawl_error(), words), "%s: '%s' lacks '%s'", doing, pawl_error(), words);
+}
+
+Test(document, a_failing_disk_is_told)
+{
+    const struct pawl_write_options replace = { .force = true };
+
+    write_safetensors_file(scratch("a.safetensors"), "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],"
+                           "\"data_offsets\":[0,2]}}", 2);
+    cr_assert_eq(pawl_document_read(&document, scratch("a.safetensors")), 0);
+    struct pawl_document *good = document;
+    document = NULL;
+    pawl_io_set(&faulty);
+
+    doing = "open";
+    faulty = pawl_io_posix;
+    faulty.open = no_open;
+    expect_io(pawl_document_read(&document, scratch("a.safetensors")), "Too many open files");
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "cannot create");
+    expect_io(pawl_document_can_write(scratch("b.safetensors"), false), "cannot create");
+    doing = "pread";
+    faulty = pawl_io_posix;
+    faulty.pread = no_pread;
+    expect_io(pawl_document_read(&document, scratch("a.safetensors")), "cannot read");
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "cannot read");
+    doing = "fsync";
+    faulty = pawl_io_posix;
+    faulty.sync = no_fd;
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "cannot fsync");
+    doing = "rename";
+    faulty = pawl_io_posix;
+    faulty.rename = faulty.rename_noreplace = no_rename;
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "Permission denied");
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), &replace), "Permission denied");
+    doing = "random";
+    faulty = pawl_io_posix;
+    faulty.random = no_random;
+    expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "random");
+
+    pawl_io_set(NULL);
+    cr_assert_eq(scratch_entries(), 1);
+    cr_assert_null(document);
+    pawl_document_free(good);
+}
+
+Test(document, bounds_of_the_calls)
+{
+    char path[5000], bytes[16];
+    int file = -1;
+
+    memset(path, 'x', sizeof(path));
+    path[sizeof(path) - 1] = 0;
+    expect(pawl_document_read(&document, path), PAWL_EINVAL, "longer than 4095");
+    write_safetensors_file(scratch("a.safetensors"), "{\"a\":{\"dtype\":\"U8\",\"shape\":[2],"
+                           "\"data_offsets\":[0,2]}}", 2);
+    cr_assert_eq(pawl_document_read(&document, scratch("a.safetensors")), 0);
+    cr_assert_eq(pawl_document_fetch_as(document, document->weights, 0, 2, PAWL_F32, bytes),
+                 PAWL_EINVAL);
+    cr_assert(strstr(pawl_error(), "'a' is uint8, which does not become float32"), "%s",
+              pawl_error());
+    cr_assert_eq(pawl_document_add_file(document, "/tmp", &file, NULL), PAWL_ECORRUPT);
+    cr_assert_eq(file, -1);
     pawl_document_free(document);
 }
 

@@ -107,9 +107,10 @@ Test(preset, wrong_words_are_told)
         { "gpt:layers=-1", PAWL_EINVAL, "layers" },
         { "gpt:layers=99999999999999999999", PAWL_EINVAL, "layers" },
         { "gpt:layers=1000", PAWL_EINVAL, "4096" },
-        { "gpt:heads=7", PAWL_EINVAL, "divide" },
-        { "gpt:dropout=1", PAWL_EINVAL, "dropout" },
-        { "gpt:dropout=nan", PAWL_EINVAL, "dropout" },
+        { "gpt:heads=7", PAWL_EINVAL, "heads 7 must divide width 384" },
+        { "gpt:dropout=1", PAWL_EINVAL, "to below 1" },
+        { "gpt:dropout=nan", PAWL_EINVAL, "to below 1" },
+        { "gpt:dropout=0.1x", PAWL_EINVAL, "to below 1" },
         { "mlp:784", PAWL_EINVAL, "at least" },
         { "mlp:784--10", PAWL_EINVAL, "not a width" },
         { "mlp:784-0-10", PAWL_EINVAL, "not a width" },
@@ -123,4 +124,14 @@ Test(preset, wrong_words_are_told)
         cr_assert(strstr(pawl_error(), row[i].words), "%s: %s", row[i].spec, pawl_error());
         cr_assert_null(made.layers);
     }
+}
+
+Test(preset, a_long_word_is_no_preset)
+{
+    char spec[2000];
+
+    memset(spec, '1', sizeof(spec));
+    memcpy(spec, "mlp:", 4);
+    spec[sizeof(spec) - 1] = 0;
+    cr_assert_eq(preset(spec), PAWL_ENONE);
 }

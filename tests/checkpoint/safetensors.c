@@ -357,6 +357,22 @@ Test(safetensors, refuses_to_write_what_it_cannot_hold)
     pawl_document_free(made);
 }
 
+Test(safetensors, a_header_is_bounded_when_written)
+{
+    const size_t size = 100000001;
+    char *text = malloc(size + 1);
+    struct pawl_document *made;
+
+    memset(text, 'x', size);
+    text[size] = 0;
+    cr_assert_eq(pawl_document_new(&made), 0);
+    json_object_set_new(made->metadata, "k", json_string(text));
+    cr_assert_eq(pawl_document_write(made, scratch("z.safetensors"), NULL), PAWL_ENOTSUP);
+    cr_assert(strstr(pawl_error(), "larger than safetensors allows"), "%s", pawl_error());
+    free(text);
+    pawl_document_free(made);
+}
+
 // ---- casts
 
 Test(safetensors, casts_while_writing)

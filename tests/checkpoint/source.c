@@ -7,8 +7,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "checkpoint/recover.h"
 #include "checkpoint/run.h"
 #include "checkpoint/source.h"
+#include "checkpoint/sums.h"
 #include "kernels/memory.h"
 #include "tests/checkpoint/saver_support.h"
 #include "tests/checkpoint/document_support.h"
@@ -167,6 +169,84 @@ Test(source, a_run_without_a_whole_snapshot_says_why)
     refuse(open_source(where, NULL), PAWL_ENONE, "no committed snapshot");
     state_close(&state);
     scratch_remove(where);
+}
+
+// ---- documents that verify and yet are wrong
+
+static char *read_text(const char *path)
+{
+    char *text = calloc(1, 1 << 16);
+    FILE *file = fopen(path, "rb");
+
+    cr_assert_not_null(file);
+    cr_assert_lt(fread(text, 1, (1 << 16) - 1, file), (1 << 16) - 1);
+    fclose(file);
+    return text;
+}
+
+// Puts `to` for `from` in a snapshot's document.json, and makes its manifest agree.
+static void rewrite(const char *snapshot, const char *from, const char *to)
+{
+    char path[4200];
+    struct pawl_manifest manifest;
+    struct pawl_text text = { 0 };
+
+    cr_assert_eq(pawl_recover_manifest(&manifest, snapshot), 0, "%s", pawl_error());
+    snprintf(path, sizeof(path), "%s/document.json", snapshot);
+    char *old = read_text(path), *at = strstr(old, from);
+    cr_assert_not_null(at, "no %s in %s", from, old);
+    pawl_text_format(&text, "%.*s%s%s", (int)(at - old), old, to, at + strlen(from));
+    write_bytes(path, text.bytes, text.size);
+    manifest.files[0].bytes = text.size;
+    manifest.files[0].crc = pawl_crc32c(text.bytes, text.size);
+    cr_assert_eq(pawl_manifest_write(&text, &manifest), 0);
+    snprintf(path, sizeof(path), "%s/MANIFEST", snapshot);
+    write_bytes(path, text.bytes, text.size);
+    pawl_text_free(&text);
+    pawl_manifest_free(&manifest);
+    free(old);
+}
+
+Test(source, a_document_that_lies_is_refused)
+{
+    static const struct { const char *from, *to, *words; } row[] = {
+        { "\"float32\"", "\"float33\"", "dtype is unknown" },
+        { "\"shape\":[1,2]", "\"shape\":3", "not a list" },
+        { "\"shape\":[1,2]", "\"shape\":[1,1,1,1,1,1,1,1,2]", "at most 8 dimensions" },
+        { "\"shape\":[1,2]", "\"shape\":[1,-2]", "negative" },
+        { "\"shape\":[1,2]", "\"shape\":[1,\"2\"]", "negative" },
+        { "\"shape\":[1,2]", "\"shape\":[1,3]", "do not make a whole" },
+        { "\"shape\":[1,2]", "\"shape\":[1,1]", "do not follow" },
+        { "\"start\":0", "\"start\":1", "do not follow" },
+        { "\"start\":0", "\"begin\":0", "do not follow" },
+        { "\"bytes\":8,", "\"bytes\":7,", "do not follow" },
+        { "\"fc1.bias\"", "\"fc1.weight\"", "'fc1.weight': the name occurs twice" },
+        { "\"step\":0", "\"step\":-1", "no step" },
+        { "\"step\":0", "\"stop\":0", "no step" },
+        { "\"kind\": \"dense\"", "\"kind\": \"dance\"",
+          "document.json: architecture, layer 'fc1'" },
+    };
+    char directory[4096], longer[400];
+
+    write_weights(scratch("w.safetensors"));
+    for (size_t i = 0; i <= sizeof(row) / sizeof(*row); i++) {
+        struct pawl_run run = { 0 };
+
+        cr_assert_eq(open_source(scratch("w.safetensors"), "mlp:2-1"), 0);
+        snprintf(directory, sizeof(directory), "%s-%zu", scratch("run"), i);
+        cr_assert_eq(pawl_document_write(document, directory,
+                                         &(struct pawl_write_options){ .format = "pawl" }), 0);
+        cr_assert_eq(pawl_run_list(&run, directory), 0);
+        if (i < sizeof(row) / sizeof(*row)) {
+            rewrite(run.snapshots[0].path, row[i].from, row[i].to);
+            refuse(open_source(directory, NULL), PAWL_ECORRUPT, row[i].words);
+        } else {
+            snprintf(longer, sizeof(longer), "\"%0*d\"", PAWL_NAME_MAX + 1, 7);
+            rewrite(run.snapshots[0].path, "\"fc1.bias\"", longer);
+            refuse(open_source(directory, NULL), PAWL_ECORRUPT, "name is too long");
+        }
+        pawl_run_free(&run);
+    }
 }
 
 // ---- runs that the format's writer made
