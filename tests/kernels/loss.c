@@ -167,8 +167,8 @@ static void check_edges(const struct common_set *set, const void *shape)
     struct memory m = take(shape, 2);
 
     for (int64_t i = 0; i < m.cols; i++)
-        if (i != 3 && i != 2000) m.x[i] = -INFINITY;
-    m.x[3] = m.x[2000] = 5;
+        if (i != 1500 && i != 2000) m.x[i] = -INFINITY;  // the whole first piece, too
+    m.x[1500] = m.x[2000] = 5;
     m.target[0] = 2000;
     m.x[m.cols + 7] = NAN;
     for (int kind = 0; kind < KINDS; kind++) {
@@ -181,10 +181,10 @@ static void check_edges(const struct common_set *set, const void *shape)
             cr_assert(!isnan(m.out[i]));
         if (kind != CLASSES) continue;
         cr_assert_float_eq((double)m.loss[0], log(2), 1e-6);
-        cr_assert_float_eq((double)m.out[3], 0.5, 1e-6);
+        cr_assert_float_eq((double)m.out[1500], 0.5, 1e-6);
         cr_assert_float_eq((double)m.out[2000], -0.5, 1e-6);
         cr_assert_eq(m.out[4], 0);
-        cr_assert_eq(m.hit[0], 0);  // 3 comes first
+        cr_assert_eq(m.hit[0], 0);  // 1500 comes first
     }
 }
 
