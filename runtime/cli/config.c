@@ -167,7 +167,7 @@ static void print_lines(const struct pawl_options *o, const struct pawl_flag *fl
     }
 }
 
-static void print_json(const struct pawl_options *o)
+json_t *pawl_options_json(const struct pawl_options *o)
 {
     json_t *all = json_object();
 
@@ -180,6 +180,13 @@ static void print_json(const struct pawl_options *o)
                             json_pack("{s:s?,s:s}", "value", o->text[i], "from",
                                       o->from[i] ? o->from[i] : "not given"));
     }
+    return all;
+}
+
+static void print_json(const struct pawl_options *o)
+{
+    json_t *all = pawl_options_json(o);
+
     json_dumpf(all, stdout, JSON_INDENT(1));
     putchar('\n');
     json_decref(all);

@@ -19,6 +19,7 @@
 #ifndef PAWL_FLAGS_H
 #define PAWL_FLAGS_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -73,6 +74,8 @@ bool pawl_options_given(const struct pawl_options *options, const char *name);
 
 // Each flag's value and where it came from, as lines that --config reads back, or as JSON.
 void pawl_options_print(const struct pawl_options *options);
+// {"lr": {"value": "3e-4", "from": "command line"}, ...}: a new reference; NULL: no memory.
+json_t *pawl_options_json(const struct pawl_options *options);
 
 // ---- the values' own grammars, for verbs and tests. PAWL_EINVAL with words, *out untouched.
 

@@ -17,6 +17,7 @@ struct train {
     struct pawl_trainer *trainer;
     struct pawl_saver *saver;        // NULL: --save-mode off
     struct pawl_report *report;
+    char events_path[4096];          // RUN/events.jsonl, or ""
     char *architecture_json, *metadata_json;
     struct pawl_trainer_options settings;
 

@@ -10,6 +10,7 @@
 #include "kernels/memory.h"
 #include "runtime/cli/exits.h"
 #include "runtime/cli/train.h"
+#include "runtime/cli/verbs.h"
 
 static double or_else(double given, double fallback)
 {
@@ -85,7 +86,7 @@ static int open_data(struct train *run)
         .part = PAWL_DATA_TRAIN,
         .fraction = is_fraction ? fraction : 0,
         .sequence = or_count(o->seq, reads_tokens(run)
-                                         ? run->model->architecture->layers[0].in.shape.dim[0] : 0),
+                                         ? run->model->architecture->layers[0].in.shape.dim[0] : 1),
         .seed = (uint64_t)or_count(o->seed, 0),
         .shuffle = o->shuffle,
     };
@@ -184,13 +185,35 @@ static int open_saver(struct train *run)
 static int open_report(struct train *run)
 {
     const struct pawl_options *o = run->options;
+    const bool saves = o->out && !(o->save_mode && !strcmp(o->save_mode, "off"));
+
+    if (saves
+        && snprintf(run->events_path, sizeof(run->events_path), "%s/events.jsonl", o->out)
+               >= (int)sizeof(run->events_path))
+        return pawl_fail(PAWL_EINVAL, "--out: the path is too long");
     const struct pawl_report_options options = {
         .json = o->json, .quiet = o->quiet, .log_every = o->log_every < 0 ? 0 : o->log_every,
         .html = o->report, .trace = o->trace, .tensorboard = o->tensorboard,
-        .metrics = o->metrics,
+        .metrics = o->metrics, .events = run->events_path[0] ? run->events_path : NULL,
     };
 
     return pawl_report_open(&run->report, &options);
+}
+
+// run.json: what this attempt was asked for, for people who come back later. Not needed to resume,
+// so a failure is only noted.
+static void keep_configuration(const struct train *run)
+{
+    json_t *all = json_pack("{s:s, s:s, s:o*}", "pawl", PAWL_VERSION, "model",
+                            run->options->arguments[0], "flags", pawl_options_json(run->options));
+    char *text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
+    char path[4096];
+
+    if (text && snprintf(path, sizeof(path), "%s/run.json", run->options->out) < (int)sizeof(path)
+        && pawl_io_write_file(path, text, strlen(text), true))
+        pawl_report_note(run->report, "run.json could not be written");
+    free(text);
+    json_decref(all);
 }
 
 static void tell_start(struct train *run)
@@ -250,6 +273,7 @@ int train_open(struct train *run, int *status)
     if (!rc && run->saver) {
         rc = pawl_trainer_register(run->trainer, run->saver);
         if (!rc) rc = pawl_saver_ready(run->saver);
+        if (!rc) keep_configuration(run);
         *status = pawl_exit_of(rc);
     }
     if (rc) fprintf(stderr, "pawl: %s\n", pawl_error());

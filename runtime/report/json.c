@@ -1,10 +1,14 @@
-// json.c - one JSON object per line on stdout, each written at once; the fields users build on.
+// json.c - one JSON object per line, each written at once; the fields users build on. To stdout for
+// --json, and to events.jsonl in the run directory: all events of all attempts, but steps only once
+// a second, so that the file stays small.
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/io.h"
 #include "kernels/memory.h"
 #include "runtime/report/sink.h"
 #include "runtime/report/words.h"
@@ -12,8 +16,13 @@
 struct json {
     const struct pawl_told *told;
     struct pawl_text line;  // kept, so that a line allocates nothing once it has grown
-    bool broken;            // stdout has gone: nothing more is written
+    bool broken;            // the output has gone: nothing more is written
+    bool log;               // events.jsonl, not stdout: it tells nobody anything on stderr
+    int fd;                 // of the log; below 0: not open
+    int64_t told_step_ns;   // when the log last had a step
 };
+
+enum { LOG_STEPS_NS = 1000000000 };
 
 static bool wanted(const struct pawl_told *told)
 {
@@ -28,7 +37,25 @@ static int open_json(void **self, const struct pawl_told *told)
     if (rc)
         return rc;
     j->told = told;
+    j->fd = STDOUT_FILENO;
     *self = j;
+    return 0;
+}
+
+static bool log_wanted(const struct pawl_told *told)
+{
+    return told->options.events;
+}
+
+static int open_log(void **self, const struct pawl_told *told)
+{
+    const int rc = open_json(self, told);
+    struct json *j = *self;
+
+    if (rc)
+        return rc;
+    j->log = true;
+    j->fd = -1;  // opened with the first event: the run directory is not there yet
     return 0;
 }
 
@@ -87,10 +114,16 @@ static void end(struct json *j)
         pawl_text_free(&j->line);
         return;
     }
-    const int rc = j->broken ? 0 : pawl_put(STDOUT_FILENO, j->line.bytes, j->line.size);
+    if (j->log && j->fd < 0 && !j->broken)
+        j->fd = pawl_io()->open(j->told->options.events, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    const int rc = j->broken ? 0
+                   : j->fd < 0 ? j->fd
+                               : pawl_put(j->fd, j->line.bytes, j->line.size);
     if (!rc)
         return;
     j->broken = true;
+    if (j->log)
+        return;
     fprintf(stderr, "pawl: standard output: %s; events are dropped from here on, the run goes on\n",
             strerror(-rc));
 }
@@ -194,6 +227,11 @@ static void take(void *self, const struct pawl_fact *fact)
 {
     struct json *j = self;
 
+    if (j->log && fact->kind == PAWL_FACT_STEP) {
+        if (fact->step.end_ns - j->told_step_ns < LOG_STEPS_NS)
+            return;
+        j->told_step_ns = fact->step.end_ns;
+    }
     switch (fact->kind) {
     case PAWL_FACT_START:
         start(j, fact);
@@ -206,7 +244,7 @@ static void take(void *self, const struct pawl_fact *fact)
         break;
     case PAWL_FACT_SAVE:
         save(j, fact->save, fact->at_ns);
-        if (fact->save->state == PAWL_SAVE_FAILED)
+        if (fact->save->state == PAWL_SAVE_FAILED && !j->log)
             fprintf(stderr, "pawl: the save of step %llu failed: %s\n",
                     (unsigned long long)fact->save->step, fact->save->error);
         break;
@@ -214,7 +252,8 @@ static void take(void *self, const struct pawl_fact *fact)
         stop(j, fact);
         break;
     case PAWL_FACT_NOTE:
-        fprintf(stderr, "pawl: %s\n", fact->note);
+        if (!j->log)
+            fprintf(stderr, "pawl: %s\n", fact->note);
         break;
     case PAWL_FACT_DONE:
         done(j, fact);
@@ -228,9 +267,14 @@ static int close_json(void *self)
 {
     struct json *j = self;
 
+    if (j->log && j->fd >= 0)
+        pawl_io()->close(j->fd);
     pawl_text_free(&j->line);
     pawl_free(j);
     return 0;
 }
 
 const struct pawl_sink_kind pawl_sink_json = { "json", wanted, open_json, take, NULL, close_json };
+const struct pawl_sink_kind pawl_sink_events = {
+    "events", log_wanted, open_log, take, NULL, close_json
+};

@@ -19,7 +19,7 @@ enum { TICK_NS = 100000000 };
 
 static const struct pawl_sink_kind *const kinds[] = {
     &pawl_sink_json,    &pawl_sink_terminal, &pawl_sink_plain, &pawl_sink_tensorboard,
-    &pawl_sink_metrics, &pawl_sink_html,     &pawl_sink_trace,
+    &pawl_sink_metrics, &pawl_sink_html,     &pawl_sink_trace, &pawl_sink_events,
 };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 

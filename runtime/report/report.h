@@ -23,6 +23,7 @@ struct pawl_report_options {
     bool json, quiet;
     int64_t log_every;  // steps between plain lines; 0: by time, about one a second
     const char *html, *trace, *tensorboard, *metrics;  // files to write, or NULL
+    const char *events;       // a log of events that grows with every attempt, or NULL
 };
 
 struct pawl_report_start {

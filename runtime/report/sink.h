@@ -79,7 +79,8 @@ struct pawl_sink_kind {
     int (*close)(void *self);
 };
 
-extern const struct pawl_sink_kind pawl_sink_json, pawl_sink_terminal, pawl_sink_plain,
+extern const struct pawl_sink_kind pawl_sink_json, pawl_sink_events, pawl_sink_terminal,
+    pawl_sink_plain,
     pawl_sink_tensorboard, pawl_sink_metrics, pawl_sink_html, pawl_sink_trace;
 
 // ---- shared by sinks
