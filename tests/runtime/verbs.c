@@ -359,6 +359,22 @@ Test(verbs, verify_tells_uncommitted_from_damaged)
     expect(66, "verify r");
 }
 
+Test(verbs, verify_tells_unreadable_from_damaged)
+{
+    // A disk that refuses says nothing about the bytes of the snapshot.
+    char line[1024];
+
+    if (system("command -v strace >/dev/null")) cr_skip_test("no strace here");
+    snprintf(line, sizeof(line), "strace -qq -o /dev/null -P %s -e trace=openat -e "
+             "inject=openat:error=EIO \"$PAWL\" verify r >.out 2>.err", file_of(4, "MANIFEST"));
+    const int status = system(line);
+    slurp(".out", out);
+    slurp(".err", err);
+    cr_assert_eq(WEXITSTATUS(status), 74, "%d\n%s%s", WEXITSTATUS(status), out, err);
+    said(out, "3 whole, 0 damaged, 1 unreadable");
+    said(err, "unreadable");
+}
+
 Test(verbs, verify_takes_files_and_refuses_what_is_none)
 {
     write_known("k.safetensors");
@@ -410,6 +426,10 @@ Test(verbs, ckpt_show_one)
     cr_assert_eq(number("step"), 4);
     expect(66, "ckpt show r 5");
     expect(64, "ckpt show r four");
+    for (int step = 2; step <= 8; step += 2)
+        cr_assert_eq(remove(file_of(step, "MANIFEST")), 0);
+    expect(66, "ckpt show r");
+    said(err, "no durable snapshot");
 }
 
 static int64_t steps_left(void)
@@ -450,6 +470,10 @@ Test(verbs, ckpt_pins_hold)
     expect(0, "ckpt prune r --keep latest=2 -y");
     cr_assert_eq(steps_left(), 3);
     expect(0, "ckpt unpin r 2");
+    // A pinned one among several: none of them is removed.
+    expect(0, "ckpt pin r 6");
+    expect(64, "ckpt rm r 2 6 -y");
+    cr_assert_eq(steps_left(), 3);
     expect(0, "ckpt rm r 2 -y");
     cr_assert_eq(steps_left(), 2);
     expect(66, "ckpt pin r 2");
@@ -467,6 +491,8 @@ Test(verbs, convert_says_what_is_dropped)
     expect(0, "convert r m.json --only architecture");
     expect(0, "diff m.json mlp:4-5-3");
     expect(65, "convert w.safetensors m2.json");
+    expect(65, "convert w.safetensors m2.json --only architecture");
+    said(err, "holds no architecture");
     expect(65, "convert m.json m.safetensors");
 }
 
