@@ -136,6 +136,13 @@ static ssize_t no_pread(int fd, void *bytes, size_t size, off_t offset)
     return -EIO;
 }
 
+static int reads;
+
+static ssize_t no_first_pread(int fd, void *bytes, size_t size, off_t offset)
+{
+    return reads++ ? pawl_io_posix.pread(fd, bytes, size, offset) : -EIO;
+}
+
 static int no_open(const char *path, int flags, mode_t mode)
 {
     (void)path, (void)flags, (void)mode;
@@ -188,6 +195,9 @@ Test(document, a_failing_disk_is_told)
     faulty.pread = no_pread;
     expect_io(pawl_document_read(&document, scratch("a.safetensors")), "cannot read");
     expect_io(pawl_document_write(good, scratch("b.safetensors"), NULL), "cannot read");
+    // A format is never guessed from bytes that were not read.
+    faulty.pread = no_first_pread;
+    expect_io(pawl_document_read(&document, scratch("a.safetensors")), "cannot read");
     doing = "fsync";
     faulty = pawl_io_posix;
     faulty.sync = no_fd;
