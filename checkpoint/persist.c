@@ -102,7 +102,8 @@ static int prepare(struct pawl_saver *saver)
 static int write_and_commit(struct pawl_saver *saver)
 {
     const struct pawl_shard shard = { saver->commit.attempt, 0, 1, saver->ring.memory,
-                                      saver->layout.file_bytes, saver->sums };
+                                      saver->layout.file_bytes, saver->sums,
+                                      &saver->written };
     struct pawl_receipt receipt;
 
     pawl_layout_identify(&saver->layout, saver->ring.memory, &saver->commit.attempt);
@@ -125,6 +126,7 @@ static int write_snapshot(struct pawl_saver *saver)
         pawl_events_put(&saver->thread_events, event);
     }
     event->write_start_ns = pawl_io()->now_ns();
+    atomic_store_explicit(&saver->written, 0, memory_order_relaxed);
     int rc = prepare(saver);
     if (!rc) {
         strcpy(event->path, saver->commit.directory);

@@ -269,3 +269,11 @@ int pawl_saver_close(struct pawl_saver *saver)
     pawl_free(saver);
     return rc;
 }
+
+bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written, uint64_t *total)
+{
+    if (atomic_load_explicit(&saver->state, memory_order_acquire) != PAWL_WRITING) return false;
+    *written = atomic_load_explicit(&saver->written, memory_order_relaxed);
+    *total = saver->layout.file_bytes;
+    return true;
+}

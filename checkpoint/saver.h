@@ -128,6 +128,9 @@ PAWL_API void pawl_saver_passed(struct pawl_saver *saver, struct pawl_stream *st
 
 // The next state change since the last call; false: none. Never blocks.
 PAWL_API bool pawl_saver_poll(struct pawl_saver *saver, struct pawl_save_event *event);
+// How far the snapshot on its way is: bytes written of total. false: none is being written.
+PAWL_API bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written,
+                                 uint64_t *total);
 // Blocks until every accepted save is durable or has failed; the last failure or 0.
 PAWL_API int pawl_saver_wait(struct pawl_saver *saver);
 

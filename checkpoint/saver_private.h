@@ -65,6 +65,7 @@ struct pawl_saver {
     // See the states above. Stores are release, loads acquire: request and ring go with them.
     _Atomic int state;
     struct pawl_request request;
+    _Atomic uint64_t written;  // by the saver's thread, read by anyone: for people, orders nothing
 
     // The saver's thread alone, and the trainer's while the thread does not run or state is FREE
     // and no snapshot was ever asked for.

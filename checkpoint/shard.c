@@ -78,6 +78,8 @@ static int write_chunks(struct writer *writer, const struct pawl_shard *shard)
         pawl_sums_set(shard->sums, start >> PAWL_CHUNK_LOG2,
                       pawl_crc32c(shard->bytes + start, size));
         rc = write_at(writer, shard->bytes + start, size, start);
+        if (!rc && shard->written)
+            atomic_store_explicit(shard->written, start + size, memory_order_relaxed);
     }
     return rc;
 }

@@ -20,6 +20,7 @@ struct pawl_shard {
     const char *bytes;
     uint64_t size_bytes;
     unsigned char *sums;  // pawl_sums_bytes(size_bytes), for use while writing
+    _Atomic uint64_t *written;  // told after each chunk how many bytes are written, or NULL
 };
 
 // What it tells the coordinator when that is safe on storage.

@@ -166,11 +166,11 @@ static int skip(struct pawl_saver *saver, uint64_t step, int64_t start)
 {
     struct pawl_save_event event = { .step = step, .state = PAWL_SAVE_SKIPPED, .asked_ns = start };
 
-    snprintf(event.error, sizeof(event.error), "step %llu was not saved: an earlier snapshot is "
-             "still on its way", (unsigned long long)step);
+    snprintf(event.error, sizeof(event.error), "an earlier snapshot is still on its way");
     event.stall_ns = now() - start;
     pawl_events_put(&saver->own, &event);
-    return pawl_fail(PAWL_EBUSY, "%s", event.error);
+    return pawl_fail(PAWL_EBUSY, "step %llu was not saved: %s", (unsigned long long)step,
+                     event.error);
 }
 
 int pawl_saver_save(struct pawl_saver *saver, struct pawl_stream *stream,

@@ -137,7 +137,7 @@ static int commit(struct writer *w, const char *path)
                                w->layout.file_bytes + SMALL_FILES_BYTES);
     if (rc) return rc;
     const struct pawl_shard shard = { commit.attempt, 0, 1, w->bytes, w->layout.file_bytes,
-                                      w->sums };
+                                      w->sums, NULL };
     pawl_layout_identify(&w->layout, w->bytes, &commit.attempt);
     rc = pawl_shard_write(&receipt, commit.directory, &shard);
     if (!rc) rc = pawl_manifest_new(&w->manifest, 1);

@@ -14,11 +14,14 @@ enum { VAL_TOKEN_BATCHES = 64 };  // a text's validation part can be as long as 
 static void tell_saves(struct train *run)
 {
     struct pawl_save_event event;
+    uint64_t written, total;
 
     while (run->saver && pawl_saver_poll(run->saver, &event)) {
         if (event.state == PAWL_SAVE_DURABLE) pawl_signals_durable(event.step);
         pawl_report_save(run->report, &event);
     }
+    if (run->saver && pawl_saver_writing(run->saver, &written, &total))
+        pawl_report_saving(run->report, written, total);
 }
 
 static double epochs_at(const struct train *run, uint64_t step)
