@@ -85,8 +85,8 @@ static inline void transpose_quarters(float *to, int64_t to_row, const float *fr
         memcpy(to + i * to_row, &r[i], sizeof(r[i]));
 }
 
-// to (n, padded) = from (rows, n)^T, zeros in columns rows to padded.
-static inline void pack_transposed(float *to, int64_t padded, const float *from, int64_t from_row,
+// to (n, to_row) = from (rows, n)^T, zeros behind column `rows` up to whole vectors.
+static inline void pack_transposed(float *to, int64_t to_row, const float *from, int64_t from_row,
                                    int64_t rows, int64_t n)
 {
     int64_t r = 0;
@@ -96,14 +96,14 @@ static inline void pack_transposed(float *to, int64_t padded, const float *from,
         for (int64_t j = r; j < r + 4; j++)
             prefetch_row(from + (j + PREFETCH_ROWS) * from_row, n);
         for (; i + 4 <= n; i += 4)
-            transpose_quarters(to + i * padded + r, padded, from + r * from_row + i, from_row);
+            transpose_quarters(to + i * to_row + r, to_row, from + r * from_row + i, from_row);
         for (; i < n; i++)
             for (int64_t j = r; j < r + 4; j++)
-                to[i * padded + j] = from[j * from_row + i];
+                to[i * to_row + j] = from[j * from_row + i];
     }
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = r; j < padded; j++)
-            to[i * padded + j] = j < rows ? from[j * from_row + i] : 0;
+        for (int64_t j = r; j < pad_lanes(rows); j++)
+            to[i * to_row + j] = j < rows ? from[j * from_row + i] : 0;
 }
 
 #endif

@@ -86,20 +86,27 @@ static void sum_products(const struct sweep *s, const struct meeting *m)
     }
 }
 
-// p from scores and s_grad from out_grad v^T, in place; 0 where a key is not seen.
-static void weigh(const struct sweep *s, int64_t row, int64_t seen, float lse)
+// p from scores and s_grad from out_grad v^T, in place; 0 where a key is not seen, as far as
+// sweep_keys reads.
+static void weigh(const struct sweep *s, int64_t row, int64_t seen, int64_t keys, float lse)
 {
     float *p = s->p + row * KEYS, *grad = s->s_grad + row * KEYS;
+    const int64_t end = pad_lanes(pad_rows(keys));
     const float d = s->d[row];
+    int64_t j;
 
-    for (int64_t j = max_0(seen); j < KEYS; j++) {
+    for (j = max_0(seen); j < pad_lanes(max_0(seen)); j++) {
         p[j] = -INFINITY;
         grad[j] = 0;
     }
-    for (int64_t j = 0; j < KEYS; j += LANES) {
+    for (j = 0; j < seen; j += LANES) {
         const vec w = vec_exp_below(vec_load(p + j) - lse);
         vec_store(p + j, w);
         vec_store(grad + j, w * (vec_load(grad + j) - d));
+    }
+    for (; j < end; j += LANES) {
+        vec_store(p + j, (vec){ 0 });
+        vec_store(grad + j, (vec){ 0 });
     }
 }
 
@@ -122,7 +129,7 @@ static void sweep_queries(const struct sweep *s, const struct meeting *m, int64_
     product.b = s->value_t;
     product_rows(&product);
     for (int64_t i = 0; i < rows; i++)
-        weigh(s, row + i, keys_seen(a, t + i, m->key, m->keys), lse[i]);
+        weigh(s, row + i, keys_seen(a, t + i, m->key, m->keys), m->keys, lse[i]);
     if (most < 1) return;
     const struct product query_grad = {
         .out = s->b->qkv_grad + (s->item * a->time + t) * qkv_row(a) + query_at(a, m->head),
