@@ -16,6 +16,7 @@ enum { PAGE = 4096, LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
 
 void pawl_load_forget(struct pawl_saver *saver)
 {
+    pthread_mutex_lock(&saver->lock);
     for (int i = 0; i < saver->skip_count; i++) {
         pawl_free(saver->skips[i].path);
         pawl_free(saver->skips[i].why);
@@ -23,6 +24,7 @@ void pawl_load_forget(struct pawl_saver *saver)
     pawl_free(saver->skips);
     saver->skips = NULL;
     saver->skip_count = 0;
+    pthread_mutex_unlock(&saver->lock);
 }
 
 static int pass_over(struct pawl_saver *saver, const struct pawl_snapshot *snapshot,
@@ -30,16 +32,17 @@ static int pass_over(struct pawl_saver *saver, const struct pawl_snapshot *snaps
 {
     struct pawl_skip skip = { .step = snapshot->step };
 
+    pthread_mutex_lock(&saver->lock);
     int rc = pawl_realloc(&saver->skips,
                           ((size_t)saver->skip_count + 1) * sizeof(*saver->skips), "skips");
     if (!rc) rc = pawl_strdup(&skip.path, snapshot->path);
     if (!rc) rc = pawl_strdup(&skip.why, why);
-    if (rc) {
+    if (rc)
         pawl_free(skip.path);
-        return rc;
-    }
-    saver->skips[saver->skip_count++] = skip;
-    return 0;
+    else
+        saver->skips[saver->skip_count++] = skip;
+    pthread_mutex_unlock(&saver->lock);
+    return rc;
 }
 
 bool pawl_saver_skipped(const struct pawl_saver *saver, int i, uint64_t *step, const char **path,

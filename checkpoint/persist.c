@@ -142,6 +142,19 @@ static int write_snapshot(struct pawl_saver *saver)
     return 0;
 }
 
+// The last load found it damaged.
+static bool was_skipped(void *context, const char *path)
+{
+    struct pawl_saver *saver = context;
+    bool found = false;
+
+    pthread_mutex_lock(&saver->lock);
+    for (int i = 0; !found && i < saver->skip_count; i++)
+        found = !strcmp(saver->skips[i].path, path);
+    pthread_mutex_unlock(&saver->lock);
+    return found;
+}
+
 static void persist(struct pawl_saver *saver)
 {
     struct pawl_save_event *event = &saver->request.event;
@@ -155,7 +168,7 @@ static void persist(struct pawl_saver *saver)
     pawl_events_put(&saver->thread_events, event);
     pawl_saver_end(saver, rc, rc ? event->error : "");
     // From here on the request and the ring are the trainer's again.
-    if (!rc) (void)pawl_retain(saver->where, &saver->keep, &saver->lease);
+    if (!rc) (void)pawl_retain(saver->where, &saver->keep, &saver->lease, was_skipped, saver);
 }
 
 void *pawl_persist_thread(void *context)

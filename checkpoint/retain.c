@@ -62,19 +62,6 @@ int pawl_snapshot_remove(const char *where, const struct pawl_snapshot *snapshot
 
 // ---- the run
 
-// The two newest that this process committed stay whatever their step: after going back to an
-// older step on purpose, the newest by number are not the ones just made.
-static void spare_own(const struct pawl_run *run, const struct pawl_lease *lease, bool *marks)
-{
-    int own = 0;
-
-    for (int i = 0; i < run->count && own < 2; i++)
-        if (run->snapshots[i].lease == lease->epoch && run->snapshots[i].state == PAWL_DURABLE) {
-            marks[i] = false;
-            own++;
-        }
-}
-
 static int sweep(const char *where, const struct pawl_run *run, const struct pawl_lease *lease,
                  const bool *marks)
 {
@@ -103,7 +90,8 @@ static int remove_hint(void *context, const char *name)
     return 0;
 }
 
-int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pawl_lease *lease)
+int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pawl_lease *lease,
+                bool (*distrusted)(void *context, const char *path), void *context)
 {
     struct pawl_run run;
     bool *marks = NULL;
@@ -112,8 +100,10 @@ int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pa
     if (rc) return rc;
     rc = pawl_alloc(&marks, (size_t)run.count + 1, "retention");
     if (rc) goto out;
+    for (int i = 0; distrusted && i < run.count; i++)
+        if (run.snapshots[i].state == PAWL_DURABLE && distrusted(context, run.snapshots[i].path))
+            run.snapshots[i].state = PAWL_DAMAGED;
     pawl_keep_mark(keep, &run, marks);
-    spare_own(&run, lease, marks);
     rc = sweep(where, &run, lease, marks);
     if (!rc) {
         char directory[PAWL_PATH_MAX];

@@ -12,6 +12,10 @@
 // Applies keep to the run, and removes attempts that were never committed and whose epoch is
 // older than the lease's. Stops at the first error of each snapshot and goes on with the next;
 // returns the first failure. PAWL_EIO also when the lease is no longer ours.
-int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pawl_lease *lease);
+//
+// distrusted (or NULL) tells which snapshots, by their directory, loading found damaged although
+// their manifests hold: they count for nothing, and are left for people to look at.
+int pawl_retain(const char *where, const struct pawl_keep *keep, const struct pawl_lease *lease,
+                bool (*distrusted)(void *context, const char *path), void *context);
 
 #endif

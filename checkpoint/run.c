@@ -183,8 +183,10 @@ static int newest_first(const void *a, const void *b)
 {
     const struct pawl_snapshot *x = a, *y = b;
 
-    if (x->step != y->step) return x->step > y->step ? -1 : 1;
-    return x->lease > y->lease ? -1 : x->lease < y->lease;
+    // A later attempt has gone on from what it chose to: also when that was an older step, on
+    // purpose or because a newer one was damaged.
+    if (x->lease != y->lease) return x->lease > y->lease ? -1 : 1;
+    return x->step > y->step ? -1 : x->step < y->step;
 }
 
 int pawl_run_list(struct pawl_run *out, const char *where)

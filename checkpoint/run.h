@@ -35,7 +35,7 @@ struct pawl_snapshot {
 };
 
 struct pawl_run {
-    struct pawl_snapshot *snapshots;  // newest (step, lease) first; owned
+    struct pawl_snapshot *snapshots;  // newest (lease, step) first; owned
     int count;
     bool commit_traced;  // a MANIFEST or LATEST was seen: a fresh start would forget promised work
 };

@@ -58,8 +58,6 @@ struct pawl_saver {
     bool in_passing;             // the host's way; else the copy stream's
     struct pawl_stream *stream;  // for copies; the saver's thread waits on it while WRITING
     struct pawl_event *asked, *copied;
-    struct pawl_skip *skips;
-    int skip_count;
     struct pawl_text loaded_training, loaded_metadata;
 
     // See the states above. Stores are release, loads acquire: request and ring go with them.
@@ -81,7 +79,9 @@ struct pawl_saver {
     bool thread_runs;
     sem_t work;                  // posted for a snapshot and for closing
     _Atomic bool closing;
-    pthread_mutex_t lock;        // guards last_rc, untold and words, and is what `done` waits with
+    struct pawl_skip *skips;     // changed by the trainer's thread alone, under lock
+    int skip_count;
+    pthread_mutex_t lock;        // guards last_rc, untold, words, skips; `done` waits with it
     pthread_cond_t done;
     int last_rc;                 // of the newest save that ended
     bool untold;                 // its failure was given to nobody yet

@@ -82,6 +82,8 @@ int pawl_plan_open(struct pawl_plan **out, struct pawl_model *model,
         rc = pawl_device_alloc(model->device, &plan->arena, plan->arena_bytes, PAWL_ON_DEVICE);
     if (!rc)
         rc = pawl_device_alloc(model->device, &plan->result, 2 * sizeof(float), PAWL_ON_DEVICE);
+    if (!rc && plan->zeros_bytes)
+        rc = pawl_device_alloc(model->device, &plan->zeros, plan->zeros_bytes, PAWL_ON_DEVICE);
     if (rc) {
         pawl_plan_close(plan);
         return rc;
@@ -94,6 +96,7 @@ void pawl_plan_close(struct pawl_plan *plan)
 {
     if (!plan) return;
     pawl_device_free(plan->model->device, plan->arena, plan->arena_bytes, PAWL_ON_DEVICE);
+    pawl_device_free(plan->model->device, plan->zeros, plan->zeros_bytes, PAWL_ON_DEVICE);
     pawl_device_free(plan->model->device, plan->result, 2 * sizeof(float), PAWL_ON_DEVICE);
     pawl_architecture_free(&plan->architecture);
     pawl_free(plan->buffers);

@@ -93,6 +93,10 @@ static void back_product(struct pawl_plan *plan, int layer, bool conv)
     entry->aux_1 = entry->aux_2 = NONE;
     entry->first_weight = first_touch(plan, entry->weight);
     entry->first_bias = first_touch(plan, entry->bias);
+    // A tied weight was touched before; the operation has one `add` for both gradients.
+    entry->clear_bias = entry->first_bias && !entry->first_weight;
+    if (entry->clear_bias && plan->zeros_bytes < plan->model->tensors[entry->bias].size_bytes)
+        plan->zeros_bytes = plan->model->tensors[entry->bias].size_bytes;
     plan_touch(plan, entry);
     const double flops = conv ? 2.0 * (double)entry->n
                                     * (double)(entry->window.kernel_h * entry->window.kernel_w

@@ -37,6 +37,7 @@ struct plan_entry {
     int weight, bias;         // tensors
     bool first_weight, first_bias;  // the first in backward to touch that tensor's gradient
     bool add;                 // out is added to
+    bool clear_bias;          // the weight's gradient is added to, the bias's begins here
     enum pawl_activation activation;
     int64_t m, n, k;          // rows, outputs, inputs; or n alone: elements
     struct pawl_window window;
@@ -78,6 +79,8 @@ struct pawl_plan {
     char *arena;
     size_t arena_bytes;
     float *result;                   // (2), device memory
+    float *zeros;                    // device memory, for clear_bias; NULL: no entry needs it
+    size_t zeros_bytes;
     double flops;
 };
 

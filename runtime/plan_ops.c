@@ -89,6 +89,9 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
         ops->linear_back_x(s, out, grad, weight, aux_1, e->m, e->n, e->k, e->activation, e->add);
         break;
     case OP_LINEAR_WEIGHT:
+        if (e->clear_bias && !call->add)
+            pawl_stream_copy(s, bias_grad, plan->zeros,
+                             plan->model->tensors[e->bias].size_bytes);
         ops->linear_back_weight(s, weight_grad, bias_grad, grad, in, e->m, e->n, e->k,
                                 add_weight);
         break;

@@ -21,45 +21,70 @@ static int check(const struct pawl_trainer_options *options)
     return 0;
 }
 
-// The model's input and output against what the data offers.
-static int fit(const struct pawl_trainer *trainer, const struct pawl_data *data)
+// The smallest number of tokens or classes that the model tells apart.
+static int64_t told_apart(const struct pawl_trainer *trainer)
 {
-    const struct pawl_data_info *info = pawl_data_info(data);
+    const struct pawl_architecture *arch = &trainer->model->architecture;
+    int64_t count = pawl_plan_cols(trainer->plan);
+
+    for (int i = 1; i < arch->layer_count; i++)
+        if (arch->layers[i].kind == PAWL_EMBEDDING && arch->layers[i].embedding.vocab < count)
+            count = arch->layers[i].embedding.vocab;
+    return count;
+}
+
+static int fit_input(const struct pawl_trainer *trainer, const struct pawl_data_info *info)
+{
     const struct pawl_architecture *arch = &trainer->model->architecture;
     const struct pawl_layer *input = &arch->layers[0];
     char mine[96], theirs[96];
+    int64_t want = 1, have = 1;
 
     if (input->in.tokens != (info->kind == PAWL_DATA_TOKENS))
         return pawl_fail(PAWL_ECORRUPT, "model '%s' reads %s, the data holds %s", arch->name,
                          input->in.tokens ? "tokens" : "numbers",
                          input->in.tokens ? "numbers" : "tokens");
-    int64_t want = 1, have = 1;
     for (int i = 0; i < input->in.shape.rank; i++)
         want *= input->in.shape.dim[i];
     for (int i = 0; i < info->shape.rank; i++)
         have *= info->shape.dim[i];
-    if (!input->in.tokens && want != have)
-        return pawl_fail(PAWL_ECORRUPT, "model '%s' takes samples of shape %s, the data has %s",
-                         arch->name,
-                         pawl_shape_text(mine, sizeof(mine), input->in.shape.rank,
-                                         input->in.shape.dim),
-                         pawl_shape_text(theirs, sizeof(theirs), info->shape.rank,
-                                         info->shape.dim));
+    if (input->in.tokens || want == have) return 0;
+    return pawl_fail(PAWL_ECORRUPT, "model '%s' takes samples of shape %s, the data has %s",
+                     arch->name,
+                     pawl_shape_text(mine, sizeof(mine), input->in.shape.rank, input->in.shape.dim),
+                     pawl_shape_text(theirs, sizeof(theirs), info->shape.rank, info->shape.dim));
+}
+
+static int fit_output(const struct pawl_trainer *trainer, const struct pawl_data_info *info)
+{
+    const char *name = trainer->model->architecture.name;
     const int64_t cols = pawl_plan_cols(trainer->plan);
+    const int64_t rows = pawl_plan_rows(trainer->plan) / trainer->micro;
+    const int64_t labels = info->kind == PAWL_DATA_TOKENS ? info->shape.dim[0] : 1;
     const bool classes = trainer->options.loss == PAWL_CROSS_ENTROPY;
+
     if (classes && !info->classes)
         return pawl_fail(PAWL_ECORRUPT,
                          "cross-entropy needs whole-number labels, the data has floats; model '%s' "
                          "has %lld outputs. try: --loss mse",
-                         arch->name, (long long)cols);
-    if (classes && info->classes > cols)
-        return pawl_fail(PAWL_ECORRUPT, "the data has %lld classes, model '%s' tells %lld apart",
-                         (long long)info->classes, arch->name, (long long)cols);
+                         name, (long long)cols);
     if (!classes && info->targets != cols)
         return pawl_fail(PAWL_ECORRUPT,
-                         "model '%s' has %lld outputs, the data %lld targets per row", arch->name,
+                         "model '%s' has %lld outputs, the data %lld targets per row", name,
                          (long long)cols, (long long)info->targets);
-    return 0;
+    if (rows == labels) return 0;
+    return pawl_fail(PAWL_ECORRUPT, "model '%s' makes %lld rows of output from a sample, the data "
+                     "has %lld labels for it", name, (long long)rows, (long long)labels);
+}
+
+int pawl_trainer_fit(const struct pawl_trainer *trainer, struct pawl_data *data)
+{
+    const struct pawl_data_info *info = pawl_data_info(data);
+    int rc = fit_input(trainer, info);
+
+    if (!rc) rc = fit_output(trainer, info);
+    if (!rc && info->classes) rc = pawl_data_expect(data, told_apart(trainer));
+    return rc;
 }
 
 // A batch for measuring: tokens and labels over their whole range, numbers in [0, 1).
@@ -132,7 +157,7 @@ int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture 
                                                          .backward = true,
                                                          .loss = options->loss,
                                                          .seed = options->seed });
-    if (!rc && options->data) rc = fit(t, options->data);
+    if (!rc && options->data) rc = pawl_trainer_fit(t, options->data);
     if (!rc) rc = pawl_stream_open(&t->stream, device);
     if (!rc) rc = take_staging(t);
     if (!rc) rc = pawl_device_alloc(device, &t->norm, sizeof(float), PAWL_ON_DEVICE);
@@ -264,6 +289,15 @@ static int micro_batches(struct pawl_trainer *t, double *loss)
     }
     *loss = sum / (double)rows;
     return 0;
+}
+
+bool pawl_trainer_finite(struct pawl_trainer *t)
+{
+    float norm = 0;
+
+    t->device->ops->norm(t->stream, t->norm, t->model->param, t->model->slab_floats, 1.0f);
+    pawl_stream_copy(t->stream, &norm, t->norm, sizeof(norm));
+    return pawl_stream_wait(t->stream) || isfinite(norm);
 }
 
 int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,

@@ -50,6 +50,10 @@ int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture 
                       struct pawl_device *device, const struct pawl_trainer_options *options);
 void pawl_trainer_close(struct pawl_trainer *trainer);  // accepts NULL
 
+// Whether data can be learnt (or validated on) with this model. PAWL_ECORRUPT says what does not
+// fit: shapes, labels, tokens. pawl_trainer_open asks it for its own data.
+int pawl_trainer_fit(const struct pawl_trainer *trainer, struct pawl_data *data);
+
 struct pawl_model *pawl_trainer_model(struct pawl_trainer *trainer);
 struct pawl_plan *pawl_trainer_plan(struct pawl_trainer *trainer);
 struct pawl_stream *pawl_trainer_stream(struct pawl_trainer *trainer);
@@ -61,6 +65,9 @@ int pawl_trainer_register(struct pawl_trainer *trainer, struct pawl_saver *saver
 // PAWL_EIO: data could not be read; nothing was updated.
 int pawl_trainer_step(struct pawl_trainer *trainer, struct pawl_saver *saver,
                       struct pawl_step_result *result);
+
+// Whether all weights are finite: a snapshot of others could never be gone on from.
+bool pawl_trainer_finite(struct pawl_trainer *trainer);
 
 // Mean loss and share of hits over at most max_batches batches of data (0: all); a last batch that
 // is not full is filled with samples that do not count. accuracy NaN where the loss has no hits.

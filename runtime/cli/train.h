@@ -27,8 +27,10 @@ struct train {
     int64_t start_ns;
     struct pawl_every save_every;
     int64_t saved_ns;                // when the last save was asked for
-    uint64_t saved_step;             // which step it was of; 0: none yet
-    double val_loss;
+    bool has_saved;                  // a snapshot of saved_step was asked for, or resumed from
+    uint64_t saved_step;
+    double val_loss;                 // of step val_step
+    uint64_t val_step;
     struct pawl_step_result last;
 };
 

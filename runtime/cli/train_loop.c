@@ -1,5 +1,6 @@
 // train_loop.c - step, tell, save when due, validate, and end well when asked to.
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +49,10 @@ static bool due(const struct train *run, uint64_t step, int64_t now_ns)
 
 static void gather(struct train *run, struct pawl_progress *progress)
 {
-    *progress = (struct pawl_progress){ .metadata = run->metadata_json, .metric = run->val_loss };
+    const bool measured = run->val_step == pawl_trainer_step_number(run->trainer);
+
+    *progress = (struct pawl_progress){ .metadata = run->metadata_json,
+                                        .metric = measured ? run->val_loss : (double)NAN };
     pawl_trainer_progress(run->trainer, progress);
 }
 
@@ -60,7 +64,7 @@ static void save(struct train *run, uint64_t step)
     run->saved_ns = pawl_io()->now_ns();
     // A failure or a skip comes as an event and never stops training.
     if (!pawl_saver_save(run->saver, pawl_trainer_stream(run->trainer), &progress))
-        run->saved_step = step;
+        run->saved_step = step, run->has_saved = true;
     tell_saves(run);
 }
 
@@ -72,9 +76,9 @@ static int save_last(struct train *run)
     int rc = 0;
 
     if (!run->saver) return 0;
-    if (run->saved_step == step && step)
+    if (run->has_saved && run->saved_step == step)
         rc = pawl_saver_wait(run->saver);
-    if (run->saved_step != step || rc) {
+    if (!run->has_saved || run->saved_step != step || rc) {
         gather(run, &progress);
         rc = pawl_saver_save_now(run->saver, pawl_trainer_stream(run->trainer), &progress);
     }
@@ -90,6 +94,7 @@ static int validate(struct train *run)
     const int rc = pawl_trainer_evaluate(run->trainer, run->val, tokens ? VAL_TOKEN_BATCHES : 0,
                                          &run->val_loss, &accuracy);
 
+    run->val_step = pawl_trainer_step_number(run->trainer);
     if (!rc)
         pawl_report_eval(run->report, pawl_trainer_step_number(run->trainer), run->val_loss,
                          accuracy, (double)(pawl_io()->now_ns() - start) / 1e9);
@@ -104,13 +109,14 @@ static int tell_lost(const struct train *run)
 }
 
 // Saves what there is and ends so that the same command goes on. why: "TERM", "max-duration".
-static int end_early(struct train *run, const char *why)
+static int end_early(struct train *run, const char *why, int signal)
 {
     const uint64_t step = pawl_trainer_step_number(run->trainer);
     int rc;
 
     pawl_report_signal(run->report, step, why, run->saver ? "save and exit" : "exit");
     rc = save_last(run);
+    if (!run->saver) return signal ? 128 + signal : PAWL_EXIT_DONE;  // nothing to go on from
     return rc ? tell_lost(run) : PAWL_EXIT_AGAIN;
 }
 
@@ -128,8 +134,14 @@ static int one_step(struct train *run)
     tell_saves(run);
     const bool epoch_ends = floor(epochs_at(run, step)) > floor(epochs_at(run, step - 1));
     if (run->val && (epoch_ends || step == run->steps)) rc = validate(run);
-    if (!rc && run->saver && step < run->steps && due(run, step, end)) save(run, step);
-    return rc;
+    if (rc || !run->saver) return rc;
+    const bool last = step == run->steps;
+    if (!last && !due(run, step, end)) return 0;
+    if (!pawl_trainer_finite(run->trainer))
+        return pawl_fail(PAWL_ECORRUPT, "after step %" PRIu64 " a weight is nan or infinite; it "
+                         "was not saved. try: a smaller --lr, --clip 1", step);
+    if (!last) save(run, step);
+    return 0;
 }
 
 int train_loop(struct train *run)
@@ -139,9 +151,9 @@ int train_loop(struct train *run)
 
     while (pawl_trainer_step_number(run->trainer) < run->steps) {
         const int signal = pawl_signals_pending();
-        if (signal) return end_early(run, pawl_signal_name(signal));
+        if (signal) return end_early(run, pawl_signal_name(signal), signal);
         if (limit_s > 0 && (double)(pawl_io()->now_ns() - run->start_ns) >= limit_s * 1e9)
-            return end_early(run, "max-duration");
+            return end_early(run, "max-duration", 0);
         rc = one_step(run);
         if (rc) break;
     }
@@ -151,7 +163,6 @@ int train_loop(struct train *run)
         tell_saves(run);
         return status;
     }
-    if (pawl_trainer_step_number(run->trainer) > run->first_step || !run->first_step)
-        rc = save_last(run);
+    rc = save_last(run);
     return rc ? tell_lost(run) : 0;
 }

@@ -161,16 +161,32 @@ static int read_metadata(struct train *run)
     return rc;
 }
 
+// The only measure that a run has is the one that validation makes.
+static int check_keep(const char *keep)
+{
+    const char *best = keep ? strstr(keep, "best=") : NULL;
+    const char *name = best ? strchr(best, ':') : NULL;
+
+    if (!name || !strncmp(name, ":val_loss:", 10)) return 0;
+    return pawl_fail(PAWL_EINVAL, "--keep %.200s: best goes by val_loss only, as in "
+                     "best=2:val_loss:min", keep);
+}
+
 static int open_saver(struct train *run)
 {
     const struct pawl_options *o = run->options;
     const bool off = o->save_mode && !strcmp(o->save_mode, "off");
 
+    if (off && o->export_to)
+        return pawl_fail(PAWL_EINVAL, "--export writes the last snapshot, and --save-mode off "
+                         "takes none");
     if (off) return 0;
     if (!o->out)
         return pawl_fail(PAWL_EINVAL, "train needs --out DIR to keep snapshots in. try: --out "
                          "runs/a, or --save-mode off");
-    int rc = pawl_architecture_to_json(&run->architecture_json, run->model->architecture);
+    int rc = check_keep(o->keep);
+    if (!rc)
+        rc = pawl_architecture_to_json(&run->architecture_json, run->model->architecture);
     if (!rc)
         rc = pawl_saver_open(&run->saver,
                              &(struct pawl_saver_options){
@@ -265,6 +281,7 @@ int train_open(struct train *run, int *status)
     }
     if (!rc) rc = pawl_trainer_open(&run->trainer, run->model->architecture, run->device,
                                     &run->settings);
+    if (!rc && run->val) rc = pawl_trainer_fit(run->trainer, run->val);
     *status = unwritable ? pawl_exit_of_output(rc) : pawl_exit_of(rc);
     if (!rc) {
         rc = open_saver(run);

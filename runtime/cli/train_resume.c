@@ -1,6 +1,7 @@
 // train_resume.c - where a run begins: its own newest snapshot, a step or path that was asked for,
 // the weights in MODEL, or fresh initial values.
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "kernels/memory.h"
 #include "runtime/cli/exits.h"
 #include "runtime/cli/train.h"
+#include "runtime/signals.h"
 
 // Everything a document has (or its weights alone) becomes the trainer's state.
 static int take_document(struct train *run, const struct pawl_document *document, bool all)
@@ -65,8 +67,12 @@ static int resume_own(struct train *run, int64_t step)
                       : pawl_saver_load_step(run->saver, stream, (uint64_t)step, &progress);
 
     if (!rc) rc = pawl_trainer_restore(run->trainer, &progress);
-    if (!rc) run->resumed_from = (int64_t)progress.step;
-    return rc;
+    if (rc) return rc;
+    run->resumed_from = (int64_t)progress.step;
+    run->has_saved = true;
+    run->saved_step = progress.step;
+    pawl_signals_durable(progress.step);
+    return 0;
 }
 
 // Tensors tell of a misfit too, but layers and optimizers tell it in words.
@@ -97,16 +103,16 @@ static int start_fresh(struct train *run)
     const char *take = run->options->take ? run->options->take : "all";
     char words[512];
 
+    if (run->saver) {
+        snprintf(words, sizeof(words), "fresh start: no snapshot in %.400s", run->options->out);
+        pawl_report_note(run->report, words);
+    }
     if (run->model->weight_count && strcmp(take, "architecture")) {
         const int rc = take_document(run, run->model, !strcmp(take, "all"));
         if (!rc) run->resumed_from = -1;
         return rc;
     }
     pawl_model_init(pawl_trainer_model(run->trainer), run->settings.seed);
-    if (run->saver) {
-        snprintf(words, sizeof(words), "fresh start: no snapshot in %.400s", run->options->out);
-        pawl_report_note(run->report, words);
-    }
     return 0;
 }
 
@@ -137,7 +143,9 @@ static int decide(struct train *run)
 {
     const char *resume = run->options->resume ? run->options->resume : "auto";
     char *end = NULL;
+    errno = 0;
     const long long step = strtoll(resume, &end, 10);
+    const bool number = end != resume && !*end && !errno && *resume >= '0' && *resume <= '9';
     int rc;
 
     if (!strcmp(resume, "never")) {
@@ -145,7 +153,7 @@ static int decide(struct train *run)
         return rc ? rc : start_fresh(run);
     }
     const bool own = !strcmp(resume, "auto") || !strcmp(resume, "must");
-    if (!own && (end == resume || *end)) return resume_path(run, resume);
+    if (!own && !number) return resume_path(run, resume);
     if (!run->saver)
         return own && strcmp(resume, "must")
                    ? start_fresh(run)

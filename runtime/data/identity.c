@@ -86,6 +86,10 @@ json_t *pawl_data_identity(const struct pawl_data *data)
     bad |=
         json_object_set_new(identity, "file_count", json_integer((json_int_t)source->file_count));
     bad |= json_object_set_new(identity, "bytes", json_integer((json_int_t)bytes));
+    // The order of samples hangs on these as well.
+    bad |= json_object_set_new(identity, "shuffle", json_boolean(data->options.shuffle));
+    bad |= json_object_set_new(identity, "held_back", json_real(data->options.fraction));
+    bad |= json_object_set_new(identity, "sequence", json_integer(data->options.sequence));
     bad |= json_object_set_new(identity, "crc32c", json_crc(crc_of(source)));
     if (!bad)
         return identity;
@@ -192,13 +196,33 @@ static int compare(const struct pawl_data *data, const json_t *now, const json_t
     return 0;
 }
 
+// What was saved without a field is taken as it is.
+static int compare_order(const json_t *now, const json_t *then)
+{
+    static const char *const fields[][2] = { { "shuffle", "--shuffle" },
+                                             { "held_back", "the fraction in --val" },
+                                             { "sequence", "--seq" } };
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        const json_t *was = json_object_get(then, fields[i][0]);
+        if (was && !json_equal((json_t *)(uintptr_t)was, json_object_get(now, fields[i][0])))
+            return pawl_fail(PAWL_ECORRUPT,
+                             "%s is not what it was when the run began, and the order of its data "
+                             "hangs on it. try: the value in run.json, or another --out",
+                             fields[i][1]);
+    }
+    return 0;
+}
+
 int pawl_data_same(const struct pawl_data *data, const json_t *identity)
 {
     json_t *now = pawl_data_identity(data);
 
     if (!now)
         return PAWL_ENOMEM;
-    const int rc = compare(data, now, identity);
+    int rc = compare_order(now, identity);
+    if (!rc)
+        rc = compare(data, now, identity);
     json_decref(now);
     return rc;
 }

@@ -198,9 +198,9 @@ Test(lease, a_zombie_does_not_collect)
     struct pawl_lease other;
     cr_assert_eq(pawl_lease_take(&other, run), 0);
     cr_assert_eq(pawl_keep_parse(&keep, "latest=2"), 0);
-    cr_assert_eq(pawl_retain(run, &keep, &lease), PAWL_EIO);
+    cr_assert_eq(pawl_retain(run, &keep, &lease, NULL, NULL), PAWL_EIO);
     cr_assert_eq(access(path, F_OK), 0);
-    cr_assert_eq(pawl_retain(run, &keep, &other), 0);
+    cr_assert_eq(pawl_retain(run, &keep, &other, NULL, NULL), 0);
     cr_assert_neq(access(path, F_OK), 0);
     pawl_lease_drop(&lease);
     pawl_lease_drop(&other);

@@ -90,9 +90,28 @@ refuse 66 'nowhere' train mlp:4-3 --data npy:nowhere.npy,y.npy --out a --steps 1
 : > empty.txt
 refuse 66 'empty.txt' train $GPT --data text:empty.txt --out a --steps 1
 refuse 65 'short.npy' train mlp:4-3 --data npy:x.npy,short.npy --out a --steps 1
-refuse 65 '3|8' train mlp:4-3 --data npy:x.npy,seven.npy --out a --steps 1
+refuse 65 'label 7|0..2' train mlp:4-3 --data npy:x.npy,seven.npy --out a --steps 1
 refuse 65 '[4]|[5]' train mlp:5-3 --data npy:x.npy,y.npy --out a --steps 1
 refuse 65 'tokens' train $GPT --data npy:x.npy,y.npy --out a --steps 1
+{ npy '(8, 9)' '|u1'; head -c 72 text.txt; } > wide.npy
+{ npy '(8,)' '|u1'; head -c 8 /dev/zero; } > eight.npy
+refuse 65 'shape' train mlp:4-3 --data npy:x.npy,y.npy --val npy:wide.npy,eight.npy --out a \
+    --steps 1
+refuse 65 'label 7|0..2' train mlp:4-3 --data npy:x.npy,y.npy --val npy:x.npy,seven.npy \
+    --out a --steps 1
+cat > column.json <<'JSON'
+{"pawl":1,"name":"column","loss":"cross-entropy","layers":[
+{"name":"input","kind":"input","inputs":[],"config":{"shape":[4,1]}},
+{"name":"out","kind":"dense","inputs":["input"],"config":{"units":3}}]}
+JSON
+refuse 65 '4 rows|1 labels' train column.json --data npy:x.npy,y.npy --out a --steps 1
+head -c 4096 text.txt > tokens.bin
+refuse 65 'token|0..9' train gpt:layers=1,heads=2,width=32,context=16,vocab=10 \
+    --data tokens:tokens.bin --out b --steps 1
+refuse 64 'val_loss' train $GPT --data text:text.txt --out a --steps 1 \
+    --keep latest=2,best=1:accuracy:max
+refuse 64 '--export' train $GPT --data text:text.txt --save-mode off --steps 1 \
+    --export e.safetensors
 [ ! -e a ] || { echo "refused runs left a directory"; failed=$((failed + 1)); }
 
 # ---- a run, and what it must survive
@@ -111,7 +130,11 @@ refuse 64 '--optimizer|sgd|adamw' train $GPT --data text:grows.txt \
 refuse 64 '--seed' "$PAWL" train $GPT --data text:grows.txt --out run --steps 30 --batch 4 --seed 2
 refuse 73 '--resume never|another --out' train $GPT --data text:grows.txt \
     --out run --steps 30 --resume never
+refuse 65 '--shuffle|another --out' train $GPT --data text:grows.txt --out run --steps 30 \
+    --no-shuffle
+refuse 65 '--val' train $GPT --data text:grows.txt --out run --steps 30 --val 0.2
 refuse 66 'must' train $GPT --data text:grows.txt --out fresh --steps 30 --resume must
+refuse 66 '3' train $GPT --data text:grows.txt --out run --steps 30 --resume -3
 refuse 66 '7' train $GPT --data text:grows.txt --out run --steps 30 --resume 7
 refuse 65 'loss is|--lr' train $GPT --data text:grows.txt \
     --out nan --steps 40 --save-every 1 --lr 1e30
@@ -144,8 +167,26 @@ checks=$((checks + 1))
 if [ $code -ne 0 ] || ! grep -q 'passed over' err; then
     echo "a damaged snapshot was not passed over: exit $code"; cat err; failed=$((failed + 1))
 fi
+checks=$((checks + 1))
+whole=0
+for d in hurt/step-*; do if "$PAWL" verify "$d" > out 2>&1; then whole=$((whole + 1)); fi; done
+[ $whole -ge 2 ] || { echo "after a fallback only $whole snapshots are whole"; ls hurt;
+    failed=$((failed + 1)); }
 for d in hurt/step-*; do printf 'X' | dd of="$d/MANIFEST" bs=1 seek=40 conv=notrunc 2> dd.err; done
 refuse 65 'hurt|no snapshot is whole' train $GPT --data text:grows.txt --out hurt --steps 40
+
+# ---- going back to an older step makes a branch, and the branch is the run
+train $GPT --data text:grows.txt --out branch --steps 30 --save-every 10 > out 2>&1
+train $GPT --data text:grows.txt --out branch --steps 25 --resume 10 --lr 0.002 \
+    --export branch.safetensors > out 2>&1
+checks=$((checks + 1))
+"$PAWL" convert branch again.safetensors --only weights > out 2>&1
+"$PAWL" diff branch.safetensors again.safetensors > out 2>&1 ||
+    { echo "the branch is not the run"; cat out; failed=$((failed + 1)); }
+"$PAWL" train $GPT --data text:grows.txt --out branch --steps 26 --batch 4 --seed 1 \
+    --json > out 2> err
+grep -q '"resumed_from":25' out ||
+    { echo "resumed from another branch"; head -1 out; failed=$((failed + 1)); }
 
 # ---- a full and a read-only file system, where we may mount one
 mkdir small

@@ -25,6 +25,15 @@ cat > cnn.json <<'JSON'
 {"name":"flat","kind":"flatten","inputs":["p1"],"config":{}},
 {"name":"out","kind":"dense","inputs":["flat"],"config":{"units":5}}]}
 JSON
+cat > tied.json <<'JSON'
+{"pawl":1,"name":"tied","loss":"cross-entropy","layers":[
+{"name":"input","kind":"input","inputs":[],"config":{"shape":[12]}},
+{"name":"a","kind":"dense","inputs":["input"],
+ "config":{"units":12,"bias":true,"activation":"tanh"}},
+{"name":"b","kind":"dense","inputs":["a"],
+ "config":{"units":12,"bias":true,"activation":"tanh","tied":"a.weight"}},
+{"name":"out","kind":"dense","inputs":["b"],"config":{"units":5}}]}
+JSON
 
 # npy HEADER-SHAPE DESCR: a header of 128 bytes.
 npy() {
@@ -96,6 +105,7 @@ for optimizer in adamw adam sgd rmsprop; do
     model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
     model='mlp:12-16-5' data=npy:rows.npy,y.npy; check
     model=cnn.json data=npy:x.npy,y.npy; check
+    model=tied.json data=npy:rows.npy,y.npy; check
 done
 
 echo "$runs stopped runs, $killed of them before their end, $failed failed"
