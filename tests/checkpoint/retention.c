@@ -104,8 +104,8 @@ Test(retention, pinned_ones_stay)
     cr_expect_str_eq(steps(), "8 7");
 }
 
-// Going back on purpose: what was made since is newest, whatever its number, and the branch that was
-// left goes by the same rule as everything older.
+// Going back on purpose: what was made since is newest, whatever its number, and the branch that
+// was left goes by the same rule as everything older.
 Test(retention, going_back_makes_a_branch)
 {
     struct pawl_progress back;

@@ -136,7 +136,7 @@ refuse 65 '--val' train $GPT --data text:grows.txt --out run --steps 30 --val 0.
 refuse 66 'must' train $GPT --data text:grows.txt --out fresh --steps 30 --resume must
 refuse 66 '3' train $GPT --data text:grows.txt --out run --steps 30 --resume -3
 refuse 66 '7' train $GPT --data text:grows.txt --out run --steps 30 --resume 7
-refuse 65 'loss is|--lr' train $GPT --data text:grows.txt \
+refuse 65 'nan|--lr' train $GPT --data text:grows.txt \
     --out nan --steps 40 --save-every 1 --lr 1e30
 refuse 65 'loss is|--lr' train $GPT --data text:grows.txt --out run --steps 40 --lr 1e30
 keeps run 20
