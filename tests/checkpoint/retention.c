@@ -328,6 +328,9 @@ Test(retention, prune_marks)
     for (int i = 0; i < list.count; i++)
         text[i] = marks[i] ? 'x' : '.';
     cr_expect_str_eq(text, "..xx.xxx");  // 8 7 6 5 4 3 2 1
+    list.snapshots[7].pinned = true;
+    cr_assert_eq(pawl_run_prune(&list, "latest=2,every=4", marks), 0);
+    cr_expect(marks[6] && !marks[7], "a pinned one is marked");
     cr_assert_eq(pawl_run_prune(&list, "latest=1", marks), PAWL_EINVAL);
     pawl_run_free(&list);
 }

@@ -1,12 +1,15 @@
 // saver.c - what comes back is what was saved: every kind of state, mode and progress.
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "checkpoint/run.h"
+#include "checkpoint/store/fault.h"
 #include "saver_support.h"
 #include "safetensors_support.h"
 
@@ -90,6 +93,97 @@ Test(saver, progress_comes_back)
     cr_assert_eq(back.epoch, -1);
     cr_assert(isnan(back.loss) && isnan(back.metric));
     cr_assert(back.training == NULL && back.metadata == NULL);
+    pawl_saver_close(saver);
+    state_close(&state);
+}
+
+// A step again, or an earlier one, without a load in between: each is a snapshot of its own.
+Test(saver, saves_a_step_again)
+{
+    static const uint64_t steps[] = { 5, 5, 4, 6, 6 };
+    struct pawl_progress progress = plain, back;
+
+    state_open(&state, STATE_EVEN);
+    struct pawl_saver *saver = open_saver(&state, run, "latest=9", NULL);
+    for (uint64_t i = 0; i < 5; i++) {
+        progress.step = steps[i];
+        state_fill(&state, 100 + i);
+        cr_assert_eq(pawl_saver_save_now(saver, state.stream, &progress), 0, "%s", pawl_error());
+    }
+    cr_assert_eq(scratch_count(run), 5);
+    cr_assert_eq(pawl_saver_load(saver, state.stream, &back), 0);
+    cr_assert_eq(state_wrong(&state, 104), 0);
+    cr_assert_eq(pawl_saver_load_step(saver, state.stream, 5, &back), 0);
+    cr_assert_eq(state_wrong(&state, 101), 0);
+    pawl_saver_close(saver);
+    state_close(&state);
+}
+
+// A name that is taken is not adopted; what failed is removed once the next attempt has its epoch.
+Test(saver, a_failed_attempt_is_left_and_collected)
+{
+    struct pawl_progress progress = plain;
+    char path[8192];
+
+    state_open(&state, STATE_EVEN);
+    struct pawl_saver *saver = open_saver(&state, run, "latest=2", NULL);
+    progress.step = 1;
+    snprintf(path, sizeof(path), "%s/step-0000000000000001-00000001", run);
+    cr_assert_eq(mkdir(path, 0777), 0);
+    cr_assert_eq(pawl_saver_save_now(saver, state.stream, &progress), PAWL_EIO);
+    cr_assert_not_null(strstr(pawl_error(), "File exists"), "%s", pawl_error());
+    cr_assert_eq(access(path, F_OK), 0, "nothing is removed in an error path");
+    progress.step = 2;
+    cr_assert_eq(pawl_saver_save_now(saver, state.stream, &progress), 0, "%s", pawl_error());
+    pawl_saver_close(saver);
+    cr_assert_eq(scratch_count(run), 1, "the failed attempt stays for ever");
+    state_close(&state);
+}
+
+// A rename may happen and report an error all the same: then MANIFEST is read and believed.
+Test(saver, a_rename_that_lies)
+{
+    struct pawl_progress progress = plain;
+    struct pawl_fault fault = { .at = 1, .error = EIO, .only = 1u << PAWL_CALL_RENAME };
+    char path[4096], manifest[8192];
+
+    state_open(&state, STATE_EVEN);
+    struct pawl_saver *saver = open_saver(&state, run, NULL, NULL);
+    for (progress.step = 1; progress.step <= 2; progress.step++) {
+        fault.late = progress.step == 1;
+        pawl_fault_begin(&fault);
+        const int rc = pawl_saver_save_now(saver, state.stream, &progress);
+        pawl_fault_end(NULL);
+        cr_assert_eq(rc, fault.late ? 0 : PAWL_EIO, "%s", pawl_error());
+        cr_assert(scratch_find(run, progress.step, path));
+        snprintf(manifest, sizeof(manifest), "%s/MANIFEST", path);
+        cr_assert_eq(access(manifest, F_OK), fault.late ? 0 : -1);
+    }
+    pawl_saver_close(saver);
+    state_close(&state);
+}
+
+// A full disk: what is needed, what is there, and the earlier snapshot untouched.
+Test(saver, a_full_disk_is_told_in_bytes)
+{
+    struct pawl_progress progress = plain, back;
+
+    state_open(&state, STATE_EVEN);
+    struct pawl_saver *saver = open_saver(&state, run, NULL, NULL);
+    progress.step = 1;
+    state_fill(&state, 1);
+    cr_assert_eq(pawl_saver_save_now(saver, state.stream, &progress), 0);
+    progress.step = 2;
+    state_fill(&state, 2);
+    pawl_fault_begin(&(struct pawl_fault){ .space = 20000 });
+    cr_assert_eq(pawl_saver_save_now(saver, state.stream, &progress), PAWL_EIO);
+    pawl_fault_end(NULL);
+    for (const char *const *words = (const char *const[]){ "No space left", "needs", "are free",
+                                                           "shard-00000.safetensors", NULL };
+         *words; words++)
+        cr_expect_not_null(strstr(pawl_error(), *words), "no '%s' in: %s", *words, pawl_error());
+    cr_assert_eq(pawl_saver_load(saver, state.stream, &back), 0);
+    cr_assert_eq(state_wrong(&state, 1), 0);
     pawl_saver_close(saver);
     state_close(&state);
 }
