@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 enum { DESCRIPTORS = 4096 };
@@ -36,6 +37,7 @@ static int should_fail(enum pawl_fault_call call)
     if (!plan.only || plan.only & 1u << call) {
         found.calls++;
         if (plan.at && (found.calls == plan.at || (plan.sticky && found.calls > plan.at))) {
+            if (plan.kill) raise(SIGKILL);
             found.failed++;
             rc = -plan.error;
         }

@@ -33,6 +33,7 @@ struct pawl_fault {
     bool late;         // the work is done before the failure is reported
     unsigned only;     // counts and fails these calls (1 << PAWL_CALL_...); 0: all
     bool short_io;     // reads and writes move a part of what was asked, or are interrupted
+    bool kill;         // instead of failing, call `at` ends the process with SIGKILL
     bool no_direct;    // the file system does not take O_DIRECT
     uint64_t space;    // bytes that may still be written before ENOSPC; 0: no limit
 };

@@ -18,11 +18,13 @@
 #include <unistd.h>
 
 #include "checkpoint/run.h"
+#include "checkpoint/store/fault.h"
 #include "saver_support.h"
 
 enum { KILLS = 100 };
 
 static char run[4096];
+static enum state_kind kind;
 
 static void die(const char *words)
 {
@@ -52,7 +54,7 @@ static void train(int pipe)
     struct pawl_progress progress = { .epoch = -1, .loss = NAN, .metric = NAN };
     struct state state;
 
-    state_open(&state, STATE_MIXED);
+    state_open(&state, kind);
     struct pawl_saver *saver = open_saver(&state, run, "latest=2,every=50", NULL);
     const int rc = pawl_saver_load(saver, state.stream, &progress);
     if (rc && rc != PAWL_ENONE) die("child: load");
@@ -98,7 +100,7 @@ static uint64_t audit(uint64_t acknowledged, int *committed, int *attempts)
         if (pawl_snapshot_verify(&list.snapshots[i])) die("I3");
     }
     pawl_run_free(&list);
-    state_open(&state, STATE_MIXED);
+    state_open(&state, kind);
     if (pawl_saver_open(&reader, &(struct pawl_saver_options){ .where = run, .read_only = true },
                         state.device))
         die("open");
@@ -140,12 +142,85 @@ static uint64_t live_and_die(bool wait, long after_us)
     return acknowledged;
 }
 
+// ---- before each call
+
+// Two lives of three saves each, with recovery and retention between. Each durable step goes to
+// the pipe.
+static void live_twice(int pipe)
+{
+    struct pawl_progress progress = { .epoch = -1, .loss = NAN, .metric = NAN };
+    struct state state;
+
+    state_open(&state, kind);
+    for (int life = 0; life < 2; life++) {
+        struct pawl_saver *saver = open_saver(&state, run, "latest=2", NULL);
+        const int rc = pawl_saver_load(saver, state.stream, &progress);
+        if (rc && rc != PAWL_ENONE) die("child: load");
+        for (int i = 0; i < 3; i++) {
+            state_fill(&state, ++progress.step);
+            if (pawl_saver_save_now(saver, state.stream, &progress)) die("child: save");
+            if (write(pipe, &progress.step, sizeof(progress.step)) != sizeof(progress.step))
+                _exit(3);
+        }
+        pawl_saver_close(saver);
+    }
+}
+
+// Killed before call n (0: never), the last acknowledged step. *ended: it came to its end.
+static uint64_t live_until(uint64_t n, bool *ended)
+{
+    uint64_t step = 0, acknowledged = 0;
+    int ends[2], status;
+
+    if (pipe(ends)) die("pipe");
+    const pid_t child = fork();
+    if (!child) {
+        close(ends[0]);
+        if (n) pawl_fault_begin(&(struct pawl_fault){ .at = n, .kill = true });
+        live_twice(ends[1]);
+        _exit(0);
+    }
+    close(ends[1]);
+    while (read(ends[0], &step, sizeof(step)) == sizeof(step))
+        acknowledged = step;
+    close(ends[0]);
+    waitpid(child, &status, 0);
+    *ended = WIFEXITED(status);
+    if (*ended ? WEXITSTATUS(status) : WTERMSIG(status) != SIGKILL) die("the child failed");
+    return acknowledged;
+}
+
+static void kill_at_each_call(void)
+{
+    int points = 0, committed = 0, attempts = 0;
+    bool ended = false;
+
+    for (uint64_t n = 1;; n++, points++) {
+        scratch_make(run);
+        uint64_t acknowledged = live_until(n, &ended);
+        const uint64_t found = audit(acknowledged, &committed, &attempts);
+        if (ended) break;
+        acknowledged = live_until(0, &ended);
+        if (acknowledged != found + 6) die("I5: the next life did not save its six steps");
+        audit(acknowledged, &committed, &attempts);
+        scratch_remove(run);
+    }
+    scratch_remove(run);
+    printf("killed before each of %d calls: %d committed snapshots verified, %d attempts cut "
+           "off\n", points, committed, attempts);
+    if (points < 200 || attempts < points / 4) die("too few points");
+}
+
 int main(int argc, char **argv)
 {
     const int kills = argc > 1 ? atoi(argv[1]) : KILLS;
     uint64_t acknowledged = 0, told = 0, step = 0;
     int committed = 0, attempts = 0, silent = 0;
 
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    kind = STATE_SMALL;
+    kill_at_each_call();
+    kind = STATE_MIXED;
     srand(20260101);
     scratch_make_on_disk(run);
     for (int i = 0; i < kills; i++) {

@@ -58,8 +58,9 @@ Test(manifest, nonsense)
         { HEAD REST "\"files\":[" DOCUMENT "," SHARD "]}", PAWL_ECORRUPT },
         { HEAD REST "\"files\":[" DOCUMENT "," SHARD "," SUMS "," SUMS "]}", PAWL_ECORRUPT },
         { HEAD REST "\"files\":[" SHARD "," DOCUMENT "," SUMS "]}", PAWL_ECORRUPT },
-        { HEAD REST "\"files\":[" DOCUMENT "," SHARD ",{\"name\":\"../x\",\"bytes\":7}]}",
-          PAWL_ECORRUPT },
+        { HEAD REST "\"files\":[" DOCUMENT "," SHARD ",{\"name\":\"../x\",\"bytes\":7,"
+          "\"crc32c\":\"0000000a\"}]}", PAWL_ECORRUPT },
+        { HEAD REST "\"files\":[" SUMS "," SHARD "," DOCUMENT "]}", PAWL_ECORRUPT },
         { HEAD REST "\"files\":[" DOCUMENT ",{\"name\":\"shard-00000.safetensors\",\"bytes\":-6},"
           SUMS "]}", PAWL_ECORRUPT },
         { HEAD REST "\"files\":[" DOCUMENT ",{\"name\":\"shard-00000.safetensors\",\"bytes\":6.5},"

@@ -17,7 +17,6 @@ enum { STEPS = 400, BLOCK = 4096 };
 static struct state state;
 
 struct update {
-    const char *from;
     char *to;  // NULL: nothing to pass
     char *memory;
     size_t bytes;
@@ -25,6 +24,8 @@ struct update {
 };
 
 // An update as the host's kernels do it: read, write the old values away, write the new ones.
+// Volatile words, because the compiler expands memcpy and memset of known lengths in place, after
+// ThreadSanitizer has looked: with them this program noticed nothing at all.
 static void update_block(void *arguments, int64_t block, int thread)
 {
     const struct update *update = arguments;
@@ -32,9 +33,15 @@ static void update_block(void *arguments, int64_t block, int thread)
     const size_t bytes = left < BLOCK ? left : BLOCK;
 
     (void)thread;
-    if (update->to) memcpy(update->to + start, update->memory + start, bytes);
-    memset(update->memory + start, (int)(update->step & 0xff), bytes);
+    volatile uint64_t *memory = (volatile uint64_t *)(void *)(update->memory + start);
+    volatile uint64_t *to = update->to ? (volatile uint64_t *)(void *)(update->to + start) : NULL;
+    for (size_t i = 0; i < bytes / sizeof(*memory); i++) {
+        if (to) to[i] = memory[i];
+        memory[i] = (update->step & 0xff) * 0x0101010101010101u;
+    }
 }
+
+static int passed;  // snapshots taken in passing
 
 static void step_once(struct pawl_saver *saver, struct pawl_pool *pool, uint64_t step)
 {
@@ -42,6 +49,7 @@ static void step_once(struct pawl_saver *saver, struct pawl_pool *pool, uint64_t
     struct update update = { .memory = state.slab, .bytes = state.slab_bytes, .step = step };
 
     update.to = step % 3 ? pawl_saver_passing(saver, state.slab, state.slab_bytes) : NULL;
+    passed += update.to != NULL;
     pawl_saver_fence(saver, state.stream);
     pawl_pool_run(pool, (int64_t)((update.bytes + BLOCK - 1) / BLOCK), update_block, &update);
     pawl_saver_passed(saver, state.stream);
@@ -100,10 +108,10 @@ int main(void)
         return 1;
     }
     check(run, &last);
-    printf("%d steps: %d saves accepted, %d skipped; the last is step %lu\n", STEPS, accepted,
-           busy, last);
+    printf("%d steps: %d saves accepted, %d of them in passing, %d skipped; the last is step %lu\n",
+           STEPS, accepted, passed, busy, last);
     pawl_pool_close(pool);
     state_close(&state);
     scratch_remove(run);
-    return accepted < STEPS / 50 || last != STEPS;
+    return accepted < STEPS / 50 || passed < 2 || last != STEPS;
 }
