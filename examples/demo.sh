@@ -107,14 +107,14 @@ reap() {
 
 if [ -f kernels/tensor.h ]; then
     text=text:kernels
-    prompt='static int '
+    prompt='// The '
 else
     text=text:/usr/share/common-licenses
-    prompt='This license '
+    prompt='The '
 fi
-steps=400
-model="gpt:layers=3,heads=4,width=192,context=128 --data $text --batch 4 --lr 2e-3
-       --schedule cosine,warmup=20 --clip 1 --seed 7"
+steps=500
+model="gpt:layers=3,heads=4,width=128,context=64 --data $text --batch 16 --lr 4e-3
+       --betas 0.9,0.98 --schedule cosine,warmup=20 --clip 1 --seed 7"
 # The same for the run that is killed and the one that never stops, but for where it goes.
 language="$model --steps $steps --save-every 40"
 
@@ -208,8 +208,8 @@ follow() {
     [ ! -t 1 ] || echo
 }
 
-image_steps=900
-vision="--steps $image_steps --batch 64 --optimizer adam --lr 1.5e-3 --schedule linear,warmup=20
+image_steps=720
+vision="--steps $image_steps --batch 64 --optimizer adam --lr 2e-3 --schedule linear,warmup=20
         --seed 7 --save-every 100"
 
 learn_images() {
@@ -251,8 +251,8 @@ until kill_mid_persist; do
     tries=$((tries + 1))
     say "  step $taken was on the disk before the signal came. Once more, going on from there."
 done
-say "  killed: step $taken had been copied, its file was being written. What lies there now:"
-"$pawl" ckpt ls "$keep/gpt" | fold -s -w 79
+say "  killed: step $taken was copied and being written. What lies in $keep/gpt now:"
+"$pawl" ckpt ls "$keep/gpt" | sed -e "s|$keep/gpt/||" -e 's/ was never committed$//'
 
 title "3. The same command again"
 # shellcheck disable=SC2086
@@ -269,8 +269,8 @@ code=0
 proof $code "every byte of the killed run's snapshots verifies"
 
 title "5. What it has learnt"
-show generate "$keep/gpt" --prompt "'$prompt'" --tokens 160 --temperature 0.7
-"$pawl" generate "$keep/gpt" --prompt "$prompt" --tokens 160 --temperature 0.7 --seed 1 \
+show generate "$keep/gpt" --prompt "'$prompt'" --tokens 300 --temperature 0.6
+"$pawl" generate "$keep/gpt" --prompt "$prompt" --tokens 300 --temperature 0.6 --seed 1 \
     >"$work/sample" || stop "generate failed"
 # Bytes that are no text would upset a terminal.
 tr -c '\n\t -~' '?' <"$work/sample" | fold -w 76 | sed 's/^/  | /'
@@ -297,8 +297,8 @@ head -n 24 "$work/inspect" | cut -c 1-79
 title "Next"
 cat <<END
   $name ckpt ls $keep/fashion
-  $name train $keep/gpt --data $text --take weights --steps 500 \\
-      --out runs/longer
+  $name train $keep/gpt --data $text --take weights \\
+      --steps 500 --out runs/longer
   $name bench save gpt-small
 END
 echo
