@@ -116,7 +116,7 @@ static int start_fresh(struct train *run)
     return 0;
 }
 
-// A fresh start among snapshots would lose to them in the next recovery, which takes the newest.
+// A fresh start would be the newest attempt, and retention would collect what is there.
 static int refuse_never(const struct train *run)
 {
     struct pawl_run there;
