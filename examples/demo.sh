@@ -177,7 +177,8 @@ measure() {
         printf '%s ' "$(field "$work/$1.json" 'done' $figure)"
     done | awk -v mode="$1" '{
         beside = mode == "sync" ? sprintf("%10s   ", "-") : sprintf("%10.1f ms", $5)
-        printf "  %-7s %5d %10.1f ms %10.1f ms %8.1f ms %s %6.2f\n", mode, $1, $2, $3, $4, beside, $6
+        printf "  %-7s %5d %10.1f ms %10.1f ms", mode, $1, $2, $3
+        printf " %8.1f ms %s %6.2f\n", $4, beside, $6
     }'
 }
 
@@ -251,7 +252,7 @@ until kill_mid_persist; do
     tries=$((tries + 1))
     say "  step $taken was on the disk before the signal came. Once more, going on from there."
 done
-say "  killed: step $taken was copied and being written. What lies in $keep/gpt now:"
+say "  killed: step $taken was copied and being written. What there is now:"
 "$pawl" ckpt ls "$keep/gpt" | sed -e "s|$keep/gpt/||" -e 's/ was never committed$//'
 
 title "3. The same command again"
