@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint/run.h"
 #include "runtime/model.h"
 
 // Shapes are one when they are equal after dropping dimensions of 1.
@@ -72,9 +73,21 @@ static int check(const struct pawl_model *model, const struct pawl_document *doc
                      tally.differ, document->weight_count - known, document->path);
 }
 
+// What is computed with was verified: a snapshot's tensors are read against its checksums first.
+static int verify(const struct pawl_document *document)
+{
+    struct pawl_snapshot snapshot;
+
+    if (strcmp(document->format, "pawl")) return 0;
+    const int rc = pawl_snapshot_look(&snapshot, document->path);
+    return rc ? rc : pawl_snapshot_verify(&snapshot);
+}
+
 int pawl_model_take(struct pawl_model *model, const struct pawl_document *document)
 {
     int rc = check(model, document);
+
+    if (!rc) rc = verify(document);
 
     for (int i = 0; !rc && i < model->tensor_count; i++)
         rc = pawl_document_fetch(document, find(document->weights, document->weight_count,

@@ -41,7 +41,7 @@ struct pawl_fact {
         } saving;
         struct {
             uint64_t step;
-            char name[12], action[52];
+            char name[16], action[48];
         } signal;
         const char *note;  // valid while the sinks look at it
         struct {

@@ -161,6 +161,9 @@ train $GPT --data text:grows.txt --out hurt --steps 30 --save-every 10
 for d in hurt/step-*; do newest=$d; done
 printf 'X' | dd of="$newest/shard-00000.safetensors" bs=1 seek=9000 conv=notrunc 2> dd.err
 refuse 65 'shard-00000.safetensors' "$PAWL" verify hurt
+refuse 65 'shard-00000.safetensors' "$PAWL" generate hurt --tokens 4
+refuse 65 'shard-00000.safetensors' train hurt --data text:grows.txt --out a --steps 40
+rm -rf a
 code=0
 train $GPT --data text:grows.txt --out hurt --steps 32 > out 2> err || code=$?
 checks=$((checks + 1))
