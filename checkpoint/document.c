@@ -33,9 +33,10 @@ static const char KNOWN[] = "pawl, safetensors, json (an architecture)";
 struct pawl_files {
     int count;
     struct file {
-        int fd;
+        int fd;  // -1: made
         uint64_t size;
         char *path;
+        struct pawl_made made;
     } *file;
 };
 
@@ -56,10 +57,29 @@ static int open_path(const char *path, int *fd, struct stat *of)
     return 0;
 }
 
+// Appends *added, whose path this copies; on failure the caller still owns the rest.
+static int append_file(struct pawl_files *files, struct file *added, const char *path)
+{
+    int rc = pawl_realloc(&files->file, sizeof(*added) * ((size_t)files->count + 1), "open files");
+
+    if (!rc) rc = pawl_strdup(&added->path, path);
+    if (!rc) files->file[files->count++] = *added;
+    return rc;
+}
+
+int pawl_document_add_made(struct pawl_document *document, const char *path,
+                           const struct pawl_made *made, int *file)
+{
+    struct file added = { .fd = -1, .size = made->size_bytes, .made = *made };
+    const int rc = append_file(document->files, &added, path);
+
+    if (!rc) *file = document->files->count - 1;
+    return rc;
+}
+
 int pawl_document_add_file(struct pawl_document *document, const char *path, int *file,
                            uint64_t *size)
 {
-    struct pawl_files *files = document->files;
     struct file added = { .fd = -1 };
     struct stat of;
 
@@ -67,16 +87,13 @@ int pawl_document_add_file(struct pawl_document *document, const char *path, int
     if (rc) return rc;
     if (!S_ISREG(of.st_mode))
         rc = pawl_fail(PAWL_ECORRUPT, "%s: it is not a regular file", path);
-    if (!rc)
-        rc = pawl_realloc(&files->file, sizeof(added) * ((size_t)files->count + 1), "open files");
-    if (!rc) rc = pawl_strdup(&added.path, path);
+    added.size = (uint64_t)of.st_size;
+    if (!rc) rc = append_file(document->files, &added, path);
     if (rc) {
         pawl_io()->close(added.fd);
         return rc;
     }
-    added.size = (uint64_t)of.st_size;
-    files->file[files->count] = added;
-    *file = files->count++;
+    *file = document->files->count - 1;
     if (size) *size = added.size;
     return 0;
 }
@@ -90,6 +107,7 @@ int pawl_document_read_at(const struct pawl_document *document, int file, uint64
         return pawl_fail(PAWL_ECORRUPT, "%s: it ends at byte %llu, but %zu bytes are expected at "
                          "%llu: truncated", from->path, (unsigned long long)from->size, size,
                          (unsigned long long)offset);
+    if (from->fd < 0) return from->made.read(from->made.context, offset, out, size);
     const int rc = pawl_io_read_all(from->fd, out, size, (off_t)offset);
     if (rc == -ENODATA)
         return pawl_fail(PAWL_ECORRUPT, "%s: it became shorter while it was read", from->path);
@@ -99,9 +117,12 @@ int pawl_document_read_at(const struct pawl_document *document, int file, uint64
 static void free_files(struct pawl_files *files)
 {
     if (!files) return;
-    for (int i = 0; i < files->count; i++) {
-        pawl_io()->close(files->file[i].fd);
-        pawl_free(files->file[i].path);
+    // The last first: what is made may be made from the files before it.
+    for (int i = files->count - 1; i >= 0; i--) {
+        struct file *file = &files->file[i];
+        if (file->fd >= 0) pawl_io()->close(file->fd);
+        if (file->made.free) file->made.free(file->made.context);
+        pawl_free(file->path);
     }
     pawl_free(files->file);
     pawl_free(files);

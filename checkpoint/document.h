@@ -125,6 +125,17 @@ int pawl_document_add_file(struct pawl_document *document, const char *path, int
                            uint64_t *size);
 int pawl_document_read_at(const struct pawl_document *document, int file, uint64_t offset,
                           void *out, size_t size);
+// The same for bytes that lie in no file as they are (compressed, strided): read makes them when
+// they are asked for, within size_bytes. path names the file they come from. The document owns
+// context from success on and ends it with free.
+struct pawl_made {
+    uint64_t size_bytes;
+    void *context;
+    int (*read)(void *context, uint64_t offset, void *out, size_t size);
+    void (*free)(void *context);  // NULL: nothing to free
+};
+int pawl_document_add_made(struct pawl_document *document, const char *path,
+                           const struct pawl_made *made, int *file);
 // Appends an entry to *table; its single piece is [offset, offset + tensor->size_bytes). file -1:
 // an entry without pieces, which the caller gives it.
 int pawl_document_add_entry(struct pawl_entry **table, int *count, const struct pawl_tensor *tensor,

@@ -277,3 +277,46 @@ Test(document, no_memory_is_answered)
     pawl_document_free(document);
     pawl_memory_set(NULL);
 }
+
+struct counting {
+    int reads, frees;
+};
+
+static int count_up(void *context, uint64_t offset, void *out, size_t size)
+{
+    struct counting *counting = context;
+
+    counting->reads++;
+    for (size_t i = 0; i < size; i++)
+        ((unsigned char *)out)[i] = (unsigned char)(offset + i);
+    return 0;
+}
+
+static void count_free(void *context)
+{
+    ((struct counting *)context)->frees++;
+}
+
+Test(document, bytes_are_made_when_someone_asks)
+{
+    struct counting counting = { 0 };
+    const struct pawl_made made = { 16, &counting, count_up, count_free };
+    struct pawl_tensor tensor = { .name = "t", .dtype = PAWL_U8 };
+    unsigned char out[4];
+    int file;
+
+    cr_assert_eq(pawl_document_new(&document), 0);
+    cr_assert_eq(pawl_document_add_made(document, "whence", &made, &file), 0);
+    cr_assert_eq(pawl_tensor_shape(&tensor, 1, (int64_t[]){ 8 }), 0);
+    cr_assert_eq(pawl_document_add_entry(&document->weights, &document->weight_count, &tensor,
+                                         file, 6), 0);
+    cr_assert_eq(counting.reads, 0);
+    cr_assert_eq(pawl_document_fetch_part(document, document->weights, 3, 4, out), 0);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(out[i], 9 + i);
+    cr_assert_eq(pawl_document_read_at(document, file, 13, out, 4), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "whence: it ends at byte 16"), "%s", pawl_error());
+    cr_assert_eq(counting.reads, 1);
+    pawl_document_free(document);
+    cr_assert_eq(counting.frees, 1);
+}
