@@ -124,12 +124,17 @@ static int check_name(const struct pawl_layer *layer, int i)
 static int check_inputs(const struct pawl_architecture *architecture, int i, bool *used)
 {
     const struct pawl_layer *layer = &architecture->layers[i];
-    const int wanted = pawl_layer_rows[layer->kind].inputs;
+    const int least = pawl_layer_rows[layer->kind].inputs;
+    const int most = pawl_layer_rows[layer->kind].inputs_most;
 
-    if (layer->input_count != wanted)
-        return pawl_layer_fail(layer, "it takes %d input%s, not %d", wanted, wanted == 1 ? "" : "s",
+    if (layer->input_count < least || layer->input_count > most) {
+        if (least < most)
+            return pawl_layer_fail(layer, "it takes %d to %d inputs, not %d", least, most,
+                                   layer->input_count);
+        return pawl_layer_fail(layer, "it takes %d input%s, not %d", least, least == 1 ? "" : "s",
                                layer->input_count);
-    for (int k = 0; k < wanted; k++) {
+    }
+    for (int k = 0; k < layer->input_count; k++) {
         const int from = layer->input[k];
         if (from < 0 || from >= i)
             return pawl_layer_fail(layer, "its inputs must come before it");

@@ -9,7 +9,9 @@
 //
 // Shapes leave out the batch: (features), (time, channels), (height, width, channels).
 // A parameter is called LAYER.SUFFIX ("blocks.0.ln1.weight"). Dense weights are (units, inputs),
-// convolution weights (filters, kernel_h, kernel_w, channels / groups).
+// convolution weights (filters, kernel_h, kernel_w, channels / groups), transposed ones those of
+// the convolution that they transpose: (channels, kernel_h, kernel_w, filters / groups). Gates lie
+// one after the other, as in PyTorch: LSTM input, forget, cell, output; GRU reset, update, new.
 //
 // Memory: owned by the structure, freed by pawl_architecture_free. Threads: constant after check.
 
@@ -24,20 +26,43 @@
 
 enum { PAWL_LAYERS_MAX = 4096, PAWL_INPUTS_MAX = 8, PAWL_PARAMS_MAX = 4, PAWL_SHAPE_MAX = 4 };
 
+// docs/layers.md explains each; layers_table.c has the rows.
 enum pawl_layer_kind {
     PAWL_INPUT,
     PAWL_DENSE,
+    PAWL_CONV1D,
     PAWL_CONV2D,
+    PAWL_CONV1D_TRANSPOSE,
+    PAWL_CONV2D_TRANSPOSE,
+    PAWL_MAX_POOL1D,
     PAWL_MAX_POOL2D,
+    PAWL_AVG_POOL1D,
     PAWL_AVG_POOL2D,
-    PAWL_FLATTEN,
+    PAWL_GLOBAL_MAX_POOL,     // over every axis but the last
+    PAWL_GLOBAL_AVG_POOL,
+    PAWL_BATCH_NORM,
+    PAWL_LAYER_NORM,
+    PAWL_GROUP_NORM,
+    PAWL_RMS_NORM,
     PAWL_EMBEDDING,           // tokens -> rows of a table
     PAWL_POSITION_EMBEDDING,  // adds a row per position
-    PAWL_LAYER_NORM,
     PAWL_ATTENTION,           // over rows of queries, keys, values: no parameters of its own
+    PAWL_LSTM,
+    PAWL_GRU,
+    PAWL_SIMPLE_RNN,
     PAWL_ACTIVATE,
-    PAWL_ADD,                 // of two inputs
+    PAWL_PRELU,
     PAWL_DROPOUT,
+    PAWL_FLATTEN,
+    PAWL_RESHAPE,
+    PAWL_PERMUTE,
+    PAWL_ZERO_PADDING,
+    PAWL_ADD,                 // of two inputs or more, as the four that follow
+    PAWL_MULTIPLY,
+    PAWL_AVERAGE,
+    PAWL_MAXIMUM,
+    PAWL_CONCATENATE,
+    PAWL_SUBTRACT,            // the second from the first
     PAWL_LAYER_KINDS
 };
 
@@ -66,20 +91,57 @@ struct pawl_layer {
             double init_std;
             char tied[PAWL_NAME_MAX + 1];
         } dense;
+        // All convolutions; 1-d ones use [1] of each pair, check sets [0] to a height of 1. pads:
+        // top, bottom, left, right, zeros in addition to VALID (of a transposed one: cut off the
+        // output). extra: rows and columns that a transposed one's output has more at the end.
+        // depthwise: groups equal to the channels.
         struct {
-            int64_t filters, kernel[2], stride[2], dilation[2], groups;
+            int64_t filters, kernel[2], stride[2], dilation[2], pads[4], extra[2], groups;
             enum pawl_padding padding;
             bool bias;
             enum pawl_activation activation;
-        } conv2d;
-        // stride 0: as size (check fills it in).
-        struct { int64_t size[2], stride[2]; enum pawl_padding padding; } pool;
+        } conv;
+        // stride 0: as size (check fills it in). count_pads: padding counts in the mean, as 0.
+        struct {
+            int64_t size[2], stride[2], pads[4];
+            enum pawl_padding padding;
+            bool count_pads;
+        } pool;
+        struct { bool keep; } global;  // keep: the axes stay, of length 1
+        // weight, bias: whether it has them. momentum: running = (1 - momentum) * running
+        // + momentum * batch, as in PyTorch; Keras's is 1 minus this. unbiased: the running
+        // variance is of n - 1, as in PyTorch.
+        struct {
+            double epsilon, momentum;
+            int64_t groups;
+            bool weight, bias, unbiased;
+        } norm;
         struct { int64_t vocab, width; } embedding;
         struct { int64_t positions; } position;
-        struct { double epsilon; } norm;
-        struct { int64_t heads, kv_heads; bool causal; } attention;  // kv_heads 0: as heads
-        struct { enum pawl_activation activation; } activate;
+        // kv_heads 0: as heads. theta 0: no rotary embedding. rotary: how many dimensions of a
+        // head turn, 0 all. interleaved: pairs are (0, 1), (2, 3); else (0, half), (1, half + 1).
+        struct {
+            int64_t heads, kv_heads, rotary;
+            double theta;
+            bool causal, interleaved;
+        } attention;
+        // sequences: every step's output, not the last one's alone. reverse: from the last step to
+        // the first, each output staying at its step. recurrent_bias: a second bias, of what comes
+        // from the step before, as PyTorch keeps it. reset_after: GRU's reset gate acts on the
+        // product with the recurrent weight, as in PyTorch, not on the state.
+        struct {
+            int64_t units;
+            enum pawl_activation activation, recurrent_activation;
+            bool sequences, reverse, bias, recurrent_bias, reset_after;
+        } rnn;
+        // alpha: leaky_relu's slope, elu's alpha; 0: the usual 0.01 and 1 (check fills it in).
+        struct { enum pawl_activation activation; double alpha; } activate;
+        struct { bool shared; } prelu;  // one slope for all channels
         struct { double rate; } dropout;
+        struct { struct pawl_shape shape; } reshape;
+        struct { struct pawl_shape order; } permute;  // out axis i is in axis order.dim[i]
+        struct { int64_t pads[4]; } zero_padding;     // top, bottom, left, right
+        struct { int64_t axis; } concatenate;         // from 0; -1 the last (check fills it in)
     };
     struct pawl_shape out;  // filled by pawl_architecture_check
 };
@@ -87,6 +149,7 @@ struct pawl_layer {
 enum pawl_init {
     PAWL_INIT_ZERO,
     PAWL_INIT_ONE,
+    PAWL_INIT_CONSTANT,  // scale
     PAWL_INIT_NORMAL,   // scale is the standard deviation
     PAWL_INIT_UNIFORM,  // scale is the bound
 };
@@ -98,7 +161,8 @@ struct pawl_param {
     int64_t dim[PAWL_SHAPE_MAX];
     enum pawl_init init;
     double scale;
-    bool decay;  // weight decay applies (matrices yes, biases and norms no)
+    bool decay;      // weight decay applies (matrices yes, biases and norms no)
+    bool trainable;  // false: state that forward keeps and no optimizer touches (running means)
 };
 
 struct pawl_architecture {

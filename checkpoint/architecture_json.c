@@ -18,12 +18,22 @@ enum { JSON_BYTES_MAX = 16 << 20, SCHEMA = 1 };
 
 static bool standard(const struct pawl_field *field, const void *at)
 {
+    const int64_t *count = at, usual = (int64_t)field->standard;
+
     switch (field->type) {
     case PAWL_FIELD_NAME: return !*(const char *)at;
     case PAWL_FIELD_REAL: return !(*(const double *)at < field->standard)
                                  && !(*(const double *)at > field->standard);
-    default: return false;
+    case PAWL_FIELD_BOOL: return *(const bool *)at == (usual != 0);
+    case PAWL_FIELD_COUNT: return *count == usual;
+    case PAWL_FIELD_PAIR: return count[0] == usual && count[1] == usual;
+    case PAWL_FIELD_PADS:
+        return count[0] == usual && count[1] == usual && count[2] == usual && count[3] == usual;
+    case PAWL_FIELD_ACTIVATION:
+    case PAWL_FIELD_PADDING: return *(const unsigned *)at == (unsigned)usual;
+    case PAWL_FIELD_SHAPE: break;
     }
+    return false;
 }
 
 static void write_field(struct pawl_text *text, const struct pawl_field *field, const void *at)
@@ -35,6 +45,10 @@ static void write_field(struct pawl_text *text, const struct pawl_field *field, 
     case PAWL_FIELD_COUNT: pawl_text_format(text, "%lld", (long long)*number); break;
     case PAWL_FIELD_PAIR:
         pawl_text_format(text, "[%lld, %lld]", (long long)number[0], (long long)number[1]);
+        break;
+    case PAWL_FIELD_PADS:
+        pawl_text_format(text, "[%lld, %lld, %lld, %lld]", (long long)number[0],
+                         (long long)number[1], (long long)number[2], (long long)number[3]);
         break;
     case PAWL_FIELD_BOOL: pawl_text_format(text, *(const bool *)at ? "true" : "false"); break;
     case PAWL_FIELD_REAL: pawl_text_number(text, *(const double *)at); break;
@@ -175,6 +189,10 @@ static int take_field(void *at, const struct pawl_field *field, const json_t *va
         }
         if (size != 2) return corrupt(where, "'%s' must be [height, width]", field->name);
         return take_counts(at, 2, value, where, field->name);
+    case PAWL_FIELD_PADS:
+        if (size != 4)
+            return corrupt(where, "'%s' must be [top, bottom, left, right]", field->name);
+        return take_counts(at, 4, value, where, field->name);
     case PAWL_FIELD_BOOL:
         if (!json_is_boolean(value))
             return corrupt(where, "'%s' must be true or false", field->name);

@@ -4,7 +4,7 @@
 //           dense  1        units, bias, ...    (.., f) -> (.., u)   weight (u, f), bias (u)
 //
 // A field's descriptor drives everything that touches it: its default, its check, JSON both ways,
-// and the words of an error. A new kind is one row in layers.c and one member of the union.
+// and the words of an error. A new kind is one row in layers_table.c and one member of the union.
 
 #ifndef PAWL_LAYERS_H
 #define PAWL_LAYERS_H
@@ -17,6 +17,7 @@ enum { PAWL_DIMENSION_MAX = 2147483647 };  // of any one dimension: token ids an
 enum pawl_field_type {
     PAWL_FIELD_COUNT,       // int64_t
     PAWL_FIELD_PAIR,        // int64_t[2]: height, width
+    PAWL_FIELD_PADS,        // int64_t[4]: top, bottom, left, right
     PAWL_FIELD_BOOL,        // bool
     PAWL_FIELD_REAL,        // double
     PAWL_FIELD_ACTIVATION,  // enum pawl_activation
@@ -42,10 +43,10 @@ struct pawl_field {
 
 struct pawl_layer_row {
     const char *name;
-    int inputs;  // exactly so many
+    int inputs, inputs_most;
     const struct pawl_field *fields;
     int field_count;
-    // Sets layer->out from in[0..inputs), checking what the fields alone cannot tell.
+    // Sets layer->out from in[0..input_count), checking what the fields alone cannot tell.
     int (*shape)(struct pawl_layer *layer, const struct pawl_shape *const *in);
     // NULL: owns no parameters. in: the first input's shape.
     int (*params)(const struct pawl_layer *layer, const struct pawl_shape *in,

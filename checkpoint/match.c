@@ -85,11 +85,12 @@ static size_t field_bytes(enum pawl_field_type type)
     switch (type) {
     case PAWL_FIELD_COUNT: return sizeof(int64_t);
     case PAWL_FIELD_PAIR: return 2 * sizeof(int64_t);
+    case PAWL_FIELD_PADS: return 4 * sizeof(int64_t);
     case PAWL_FIELD_BOOL: return sizeof(bool);
     case PAWL_FIELD_REAL: return sizeof(double);
     case PAWL_FIELD_ACTIVATION:
     case PAWL_FIELD_PADDING: return sizeof(unsigned);
-    default: return 0;  // an input's shape matters as far as it shows in the parameters
+    default: return 0;
     }
 }
 
@@ -99,6 +100,12 @@ static bool same_field(const struct pawl_field *field, const struct pawl_layer *
     const char *a = (const char *)p + field->offset, *b = (const char *)q + field->offset;
 
     if (field->type == PAWL_FIELD_NAME) return strcmp(a, b) == 0;
+    if (field->type == PAWL_FIELD_SHAPE) {
+        const struct pawl_shape *s = (const void *)a, *t = (const void *)b;
+        // An input's shape matters as far as it shows in the parameters.
+        return p->kind == PAWL_INPUT
+               || (s->rank == t->rank && memcmp(s->dim, t->dim, sizeof(s->dim)) == 0);
+    }
     return memcmp(a, b, field_bytes(field->type)) == 0;
 }
 

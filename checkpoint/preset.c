@@ -216,10 +216,10 @@ static void add_conv(struct builder *b, const char *name, int64_t filters)
     struct pawl_layer *layer;
 
     add(b, PAWL_CONV2D, name, &layer);
-    layer->conv2d.filters = filters;
-    layer->conv2d.kernel[0] = layer->conv2d.kernel[1] = 3;
-    layer->conv2d.padding = PAWL_SAME;
-    layer->conv2d.activation = PAWL_RELU;
+    layer->conv.filters = filters;
+    layer->conv.kernel[0] = layer->conv.kernel[1] = 3;
+    layer->conv.padding = PAWL_SAME;
+    layer->conv.activation = PAWL_RELU;
 }
 
 static int preset_cnn(struct pawl_architecture *out, char *arguments)

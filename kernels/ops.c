@@ -12,12 +12,21 @@ bool pawl_activation_saves_input(enum pawl_activation activation)
     case PAWL_GELU_TANH:
     case PAWL_SILU:
     case PAWL_SOFTPLUS:
+    case PAWL_HARD_SWISH:
+    case PAWL_SELU:
+    case PAWL_SOFTSIGN:
+    case PAWL_MISH:
         return true;
     case PAWL_LINEAR:
     case PAWL_RELU:
     case PAWL_LEAKY_RELU:
     case PAWL_SIGMOID:
     case PAWL_TANH:
+    case PAWL_RELU6:
+    case PAWL_HARD_SIGMOID:
+    case PAWL_EXPONENTIAL:
+    case PAWL_SOFTMAX:
+    case PAWL_LOG_SOFTMAX:
     case PAWL_ACTIVATIONS:
         break;
     }

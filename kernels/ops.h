@@ -30,19 +30,29 @@ typedef void pawl_value;
 enum pawl_activation {
     PAWL_LINEAR,      // none
     PAWL_RELU,
-    PAWL_LEAKY_RELU,  // slope 0.01
-    PAWL_ELU,         // alpha 1
+    PAWL_LEAKY_RELU,  // slope 0.01, unless an alpha is given
+    PAWL_ELU,         // alpha 1, likewise
     PAWL_GELU,        // with erf
     PAWL_GELU_TANH,   // the tanh approximation that GPT-2 uses
     PAWL_SILU,
     PAWL_SIGMOID,
     PAWL_TANH,
     PAWL_SOFTPLUS,
+    PAWL_RELU6,
+    PAWL_HARD_SIGMOID,  // relu6(x + 3) / 6
+    PAWL_HARD_SWISH,    // x relu6(x + 3) / 6
+    PAWL_SELU,
+    PAWL_SOFTSIGN,
+    PAWL_MISH,
+    PAWL_EXPONENTIAL,
+    PAWL_SOFTMAX,       // over a row: operations of their own, no other takes them
+    PAWL_LOG_SOFTMAX,
     PAWL_ACTIVATIONS
 };
 
-// What backward needs of an activation, called `saved` below: its input for ELU, both GELUs, SILU
-// and SOFTPLUS (true), its output for the others (false). PAWL_LINEAR needs nothing.
+// What backward needs of an activation, called `saved` below: its input for ELU, both GELUs, SILU,
+// SOFTPLUS, HARD_SWISH, SELU, SOFTSIGN and MISH (true), its output for the others (false).
+// PAWL_LINEAR needs nothing.
 bool pawl_activation_saves_input(enum pawl_activation activation);
 
 // A 2-d window over images: convolution and pooling. All sizes in elements.
@@ -156,11 +166,12 @@ struct pawl_ops {
                            const pawl_value *qkv, const pawl_value *out, const float *lse,
                            const struct pawl_attention *shape);
 
-    // In place is fine for these.
+    // In place is fine for these. alpha: leaky_relu's slope, elu's alpha; 0: the usual ones.
     void (*activate)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n,
-                     enum pawl_activation activation);
+                     enum pawl_activation activation, float alpha);
     void (*activate_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
-                          const pawl_value *saved, int64_t n, enum pawl_activation activation);
+                          const pawl_value *saved, int64_t n, enum pawl_activation activation,
+                          float alpha);
     void (*add)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value *b,
                 int64_t n);
     // out = x / (1 - rate) where the uniform number of i is >= rate, else x * 0: word i % 4 of

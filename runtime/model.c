@@ -156,8 +156,10 @@ static void normal_pair(struct pawl_philox block, double scale, float out[2])
 static void draw(float *out, int64_t count, const struct pawl_param *param, uint64_t seed,
                  uint32_t stream)
 {
-    const bool constant = param->init == PAWL_INIT_ZERO || param->init == PAWL_INIT_ONE;
-    const float value = param->init == PAWL_INIT_ONE ? 1.0f : 0.0f;
+    const bool constant = param->init != PAWL_INIT_NORMAL && param->init != PAWL_INIT_UNIFORM;
+    const float value = param->init == PAWL_INIT_ONE        ? 1.0f
+                        : param->init == PAWL_INIT_CONSTANT ? (float)param->scale
+                                                            : 0.0f;
     float pair[2] = { value, value };
 
     for (int64_t i = 0; i < count; i++) {

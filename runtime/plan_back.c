@@ -213,9 +213,7 @@ static void back_layer(struct pawl_plan *plan, int l)
     case PAWL_ADD: back_add(plan, l); break;
     case PAWL_EMBEDDING:
     case PAWL_POSITION_EMBEDDING: back_embed(plan, l); break;
-    case PAWL_INPUT:
-    case PAWL_FLATTEN:
-    case PAWL_LAYER_KINDS: break;
+    default: break;
     }
 }
 

@@ -117,22 +117,24 @@ static int in_buffer(const struct pawl_plan *plan, int layer, int i)
     return plan->values[root_of(plan, layer_of(plan, layer)->input[i])].buffer;
 }
 
+// The window of a convolution or pooling; 1-d kinds see an image of height 1.
 static void window_of(const struct pawl_plan *plan, int l, struct pawl_window *w)
 {
     const struct pawl_layer *layer = layer_of(plan, l);
     const struct pawl_shape *in = &layer_of(plan, layer->input[0])->out, *out = &layer->out;
     const bool conv = layer->kind == PAWL_CONV2D;
-    const int64_t *kernel = conv ? layer->conv2d.kernel : layer->pool.size;
-    const int64_t *stride = conv ? layer->conv2d.stride : layer->pool.stride;
-    const bool same = (conv ? layer->conv2d.padding : layer->pool.padding) == PAWL_SAME;
+    const int64_t *kernel = conv ? layer->conv.kernel : layer->pool.size;
+    const int64_t *stride = conv ? layer->conv.stride : layer->pool.stride;
+    const int64_t *pads = conv ? layer->conv.pads : layer->pool.pads;
+    const bool same = (conv ? layer->conv.padding : layer->pool.padding) == PAWL_SAME;
 
     *w = (struct pawl_window){
         .batch = plan->options.batch, .in_h = in->dim[0], .in_w = in->dim[1], .in_c = in->dim[2],
         .out_h = out->dim[0], .out_w = out->dim[1], .out_c = out->dim[2], .kernel_h = kernel[0],
         .kernel_w = kernel[1], .stride_h = stride[0], .stride_w = stride[1],
-        .dilation_h = conv ? layer->conv2d.dilation[0] : 1,
-        .dilation_w = conv ? layer->conv2d.dilation[1] : 1,
-        .groups = conv ? layer->conv2d.groups : 1,
+        .dilation_h = conv ? layer->conv.dilation[0] : 1,
+        .dilation_w = conv ? layer->conv.dilation[1] : 1,
+        .pad_top = pads[0], .pad_left = pads[2], .groups = conv ? layer->conv.groups : 1,
     };
     if (!same) return;
     const int64_t over_h = (w->out_h - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1
@@ -187,8 +189,8 @@ static void build_conv(struct pawl_plan *plan, int l, struct plan_entry *entry)
 
     window_of(plan, l, &entry->window);
     entry->weight = plan->model->param_of[l][0];
-    if (layer->conv2d.bias) entry->bias = plan->model->param_of[l][1];
-    keep_saved(plan, entry, &plan->values[l], layer->conv2d.activation);
+    if (layer->conv.bias) entry->bias = plan->model->param_of[l][1];
+    keep_saved(plan, entry, &plan->values[l], layer->conv.activation);
     plan->flops += 2.0 * (double)plan_elements(plan, l)
                    * (double)(w->kernel_h * w->kernel_w * w->in_c / w->groups);
 }
@@ -269,6 +271,7 @@ static int build_layer(struct pawl_plan *plan, int l)
     if (layer->kind == PAWL_DROPOUT) entry->rate = (float)layer->dropout.rate;
     if (layer->kind == PAWL_ACTIVATE) {
         entry->activation = layer->activate.activation;
+        entry->alpha = (float)layer->activate.alpha;
         value->saved = pawl_activation_saves_input(entry->activation) ? entry->in : entry->out;
     }
     value->aux_1 = entry->aux_1;
@@ -312,8 +315,9 @@ static void build_loss(struct pawl_plan *plan)
 int plan_build(struct pawl_plan *plan)
 {
     const int count = plan->architecture.layer_count;
-    int rc = fuse(plan);
+    int rc = plan_able(plan);
 
+    if (!rc) rc = fuse(plan);
     // x and y are filled before the first entry, and y may be as large as the output.
     plan->y = plan_new_buffer(plan, (size_t)plan_elements(plan, count - 1) * sizeof(float));
     for (int l = 0; !rc && l < count; l++)

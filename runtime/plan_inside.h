@@ -1,6 +1,7 @@
 // plan_inside.h - what the plan's files share. Nobody else includes it.
 //
 //     plan.c        opens and runs a plan
+//     plan_able.c   which layers this build can compute
 //     plan_build.c  forward list: which layer becomes which operation, what is fused
 //     plan_back.c   backward list: who makes, shares and adds to which gradient
 //     plan_memory.c lifetimes -> offsets
@@ -42,7 +43,7 @@ struct plan_entry {
     int64_t m, n, k;          // rows, outputs, inputs; or n alone: elements
     struct pawl_window window;
     struct pawl_attention attention;
-    float epsilon, rate;
+    float epsilon, rate, alpha;
 };
 
 // What building knows of a layer's output.
@@ -83,6 +84,9 @@ struct pawl_plan {
     size_t zeros_bytes;
     double flops;
 };
+
+// plan_able.c: PAWL_ENOTSUP names the first layer that no operation here computes.
+int plan_able(const struct pawl_plan *plan);
 
 // plan_build.c, plan_back.c. On a full table or no memory the plan keeps the first failure.
 int plan_build(struct pawl_plan *plan);

@@ -57,7 +57,7 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
         ops->layer_norm(s, out, aux_1, aux_2, in, weight, bias, e->m, e->n, e->epsilon);
         break;
     case OP_ATTENTION: ops->attention(s, out, aux_1, in, &e->attention); break;
-    case OP_ACTIVATE: ops->activate(s, out, in, e->n, e->activation); break;
+    case OP_ACTIVATE: ops->activate(s, out, in, e->n, e->activation, e->alpha); break;
     case OP_ADD: ops->add(s, out, in, other, e->n); break;
     case OP_DROPOUT:
         if (call->training)
@@ -113,7 +113,7 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
         ops->attention_back(s, out, grad, in, other, aux_1, &e->attention);
         break;
     case OP_ACTIVATE_BACK:
-        ops->activate_back(s, out, grad, aux_1, e->n, e->activation);
+        ops->activate_back(s, out, grad, aux_1, e->n, e->activation, e->alpha);
         break;
     case OP_EMBED_BACK:
         ops->embed_back(s, weight_grad, bias_grad, grad, in, e->m, e->n,

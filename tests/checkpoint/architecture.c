@@ -82,9 +82,9 @@ Test(architecture, what_json_leaves_out_has_defaults)
         "{\"name\": \"c\", \"kind\": \"conv2d\", \"config\": {\"filters\": 4, \"kernel\": 3}},"
         "{\"name\": \"p\", \"kind\": \"max_pool2d\"},"
         "{\"name\": \"n\", \"kind\": \"layer_norm\", \"config\": {}}")), 0, "%s", pawl_error());
-    cr_assert(made.layers[1].conv2d.bias);
-    cr_assert_eq(made.layers[1].conv2d.kernel[1], 3);
-    cr_assert_eq(made.layers[1].conv2d.stride[0], 1);
+    cr_assert(made.layers[1].conv.bias);
+    cr_assert_eq(made.layers[1].conv.kernel[1], 3);
+    cr_assert_eq(made.layers[1].conv.stride[0], 1);
     cr_assert_eq(made.layers[2].pool.size[0], 2);
     cr_assert_eq(made.layers[2].pool.stride[1], 2);
     cr_assert_float_eq(made.layers[3].norm.epsilon, 1e-5, 0);
@@ -181,7 +181,7 @@ static const struct { const char *layers, *words; } senseless[] = {
     { INPUT "{\"name\": \"\", \"kind\": \"flatten\"}", "no name" },
     { INPUT "{\"name\": \"a\\nb\", \"kind\": \"flatten\"}", "control" },
     { INPUT "{\"name\": \"optimizer.x\", \"kind\": \"flatten\"}", "training state" },
-    { INPUT "{\"name\": \"a\", \"kind\": \"add\"}", "2 inputs, not 1" },
+    { INPUT "{\"name\": \"a\", \"kind\": \"add\"}", "2 to 8 inputs, not 1" },
     { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"a\", \"kind\": \"add\","
       "\"inputs\": [\"input\", \"f\"]}", "differ" },
     { INPUT "{\"name\": \"f\", \"kind\": \"flatten\"}, {\"name\": \"g\", \"kind\": \"flatten\","

@@ -30,17 +30,19 @@ static void check_activations(const struct common_set *set, const void *shape)
     char where[64];
 
     spread(x, n);
-    for (int a = 0; a < PAWL_ACTIVATIONS; a++) {
+    for (int a = 0; a < PAWL_SOFTMAX; a++) {
         // The erf one loses relative precision below 0, and so does plain tanh of the other.
         const double tiny = a == PAWL_GELU ? 1e-6 : a == PAWL_GELU_TANH ? 1e-13 : 1e-35;
         snprintf(where, sizeof(where), "%s activation %d n=%ld", set->name, a, (long)n);
+        for (int64_t i = 0; i < n && a == PAWL_EXPONENTIAL; i++)
+            x[i] = fminf(x[i], 80);  // the last kind, below what is infinite
         for (int64_t i = 0; i < n; i++)
             expected[i] = plain_activate((double)x[i], (enum pawl_activation)a);
         for (int t = 0; t < COMMON_THREADS; t++) {
             common_poison(out, n);
             if (t == 1) memcpy(out, x, (size_t)n * sizeof(float));  // in place
             set->device[t]->ops->activate(set->stream[t], out, t == 1 ? out : x, n,
-                                          (enum pawl_activation)a);
+                                          (enum pawl_activation)a, 0);
             common_expect(where, out, expected, n, tiny, 2e-6);
             if (!t) memcpy(first, out, (size_t)n * sizeof(float));
             common_expect_same(where, out, first, n);
@@ -63,8 +65,10 @@ static void check_slopes(const struct common_set *set, const void *shape)
 
     common_fill(grad, n, 8);
     spread(x, n);
-    for (int a = 0; a < PAWL_ACTIVATIONS; a++) {
+    for (int a = 0; a < PAWL_SOFTMAX; a++) {
         snprintf(where, sizeof(where), "%s slope %d n=%ld", set->name, a, (long)n);
+        for (int64_t i = 0; i < n && a == PAWL_EXPONENTIAL; i++)
+            x[i] = fminf(x[i], 80);
         for (int64_t i = 0; i < n; i++) {
             expected[i] = plain_slope((double)x[i], (enum pawl_activation)a) * (double)grad[i];
             saved[i] = (float)plain_saved((double)x[i], (enum pawl_activation)a);
@@ -74,7 +78,7 @@ static void check_slopes(const struct common_set *set, const void *shape)
             if (t == 1) memcpy(out, grad, (size_t)n * sizeof(float));
             set->device[t]->ops->activate_back(set->stream[t], out, t == 1 ? out : grad,
                                                a == PAWL_LINEAR ? NULL : saved, n,
-                                               (enum pawl_activation)a);
+                                               (enum pawl_activation)a, 0);
             common_expect(where, out, expected, n, 5e-7, 2e-6);
             if (!t) memcpy(first, out, (size_t)n * sizeof(float));
             common_expect_same(where, out, first, n);
@@ -101,7 +105,7 @@ static double value(const void *context)
 
 Test(activate, plain_slope_is_the_slope)
 {
-    for (int a = 0; a < PAWL_ACTIVATIONS; a++)
+    for (int a = 0; a < PAWL_SOFTMAX; a++)
         for (int i = -50; i < 50; i++) {
             struct point p = { 0.1 * i + 0.037, (enum pawl_activation)a };
             common_expect_slope("activation", value, &p, &p.x, plain_slope(p.x, p.activation));
@@ -111,21 +115,28 @@ Test(activate, plain_slope_is_the_slope)
 // What each tends to, and NaN to NaN. Products of zero and infinity are NaN, as in PyTorch.
 static void check_limits(const struct common_set *set, const void *shape)
 {
-    static const double low[] = { -INFINITY, 0, -INFINITY, -1, NAN, NAN, NAN, 0, -1, 0 };
+    static const double low[] = { -INFINITY, 0, -INFINITY, -1, NAN, NAN, NAN, 0, -1, 0,
+                                  0, 0, NAN, -1.7580993408, NAN, NAN, 0 };
+    static const double top[] = { [PAWL_SIGMOID] = 1, [PAWL_TANH] = 1, [PAWL_RELU6] = 6,
+                                  [PAWL_HARD_SIGMOID] = 1, [PAWL_SOFTMAX] = 0 };  // 0: none
     float x[19], out[19];
 
     (void)shape;
-    for (int a = 0; a < PAWL_ACTIVATIONS; a++) {
-        const bool bounded = a == PAWL_SIGMOID || a == PAWL_TANH;
+    for (int a = 0; a < PAWL_SOFTMAX; a++) {
+        // The inverse of infinity times infinity; and what is more than the largest float.
+        const double high = a == PAWL_SOFTSIGN ? (double)NAN : top[a] > 0 ? top[a] : INFINITY;
+        const double large = a == PAWL_SOFTSIGN                          ? 1
+                             : a == PAWL_SELU || a == PAWL_EXPONENTIAL ? INFINITY
+                             : top[a] > 0                              ? top[a]
+                                                                       : (double)FLT_MAX;
         const float in[5] = { NAN, INFINITY, -INFINITY, FLT_MAX, 0 };
         for (int i = 0; i < 19; i++)
             x[i] = in[i % 5];
-        set->device[0]->ops->activate(set->stream[0], out, x, 19, (enum pawl_activation)a);
+        set->device[0]->ops->activate(set->stream[0], out, x, 19, (enum pawl_activation)a, 0);
         for (int i = 0; i < 15; i += 5) {
-            const double high[] = { NAN, bounded ? 1 : INFINITY, low[a],
-                                    bounded ? 1 : (double)FLT_MAX,
-                                    plain_activate(0, (enum pawl_activation)a) };
-            common_expect(set->name, out + i, high, 5, 0, 1e-6);
+            const double expected[] = { NAN, high, low[a], large,
+                                        plain_activate(0, (enum pawl_activation)a) };
+            common_expect(set->name, out + i, expected, 5, 0, 1e-6);
         }
     }
 }
@@ -135,6 +146,35 @@ Test(activate, infinities_and_nan)
     const int nothing = 0;
 
     common_each(check_limits, &nothing, sizeof(nothing), 1);
+}
+
+// leaky_relu and elu with an alpha of their own.
+static void check_alpha(const struct common_set *set, const void *shape)
+{
+    const enum pawl_activation kind[] = { PAWL_LEAKY_RELU, PAWL_ELU };
+    const float x[5] = { -2, -0.5f, 0.5f, 2, -1 }, grad[5] = { 1, 2, 3, 4, 5 };
+    float out[5], slope[5];
+
+    (void)shape;
+    for (int k = 0; k < 2; k++) {
+        set->device[0]->ops->activate(set->stream[0], out, x, 5, kind[k], 0.3f);
+        set->device[0]->ops->activate_back(set->stream[0], slope, grad, k ? x : out, 5, kind[k],
+                                           0.3f);
+        for (int i = 0; i < 5; i++) {
+            const double at = (double)x[i], below = k ? expm1(at) : at;
+            const double value_at = at < 0 ? 0.3 * below : at;
+            const double slope_at = (double)grad[i] * (at < 0 ? 0.3 * (k ? exp(at) : 1) : 1);
+            common_expect("alpha", out + i, &value_at, 1, 0, 1e-6);
+            common_expect("alpha's slope", slope + i, &slope_at, 1, 0, 1e-6);
+        }
+    }
+}
+
+Test(activate, alpha)
+{
+    const int nothing = 0;
+
+    common_each(check_alpha, &nothing, sizeof(nothing), 1);
 }
 
 static void check_add(const struct common_set *set, const void *shape)

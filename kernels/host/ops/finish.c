@@ -66,9 +66,15 @@ static void finish_whole(const struct gemm_finish *f, const struct place *t)
         CASE(PAWL_SIGMOID)
         CASE(PAWL_TANH)
         CASE(PAWL_SOFTPLUS)
+        CASE(PAWL_RELU6)
+        CASE(PAWL_HARD_SIGMOID)
+        CASE(PAWL_HARD_SWISH)
+        CASE(PAWL_SELU)
+        CASE(PAWL_SOFTSIGN)
+        CASE(PAWL_MISH)
+        CASE(PAWL_EXPONENTIAL)
 #undef CASE
-    case PAWL_LINEAR:
-    case PAWL_ACTIVATIONS:
+    default:
         forward(f, t, PAWL_LINEAR);
         break;
     }

@@ -142,17 +142,43 @@ VEC_INLINE vec vec_gelu_inner(vec x)
     return x * (1.59576912f + 0.0713548163f * (x * x));  // 2 sqrt(2 / pi) (x + 0.044715 x^3)
 }
 
-VEC_INLINE vec act_forward(vec x, enum pawl_activation activation)
+// With e = exp(x): tanh(log(1 + e)) = w / (w + 2), w = e (e + 2). From 20 on it is 1.
+VEC_INLINE vec vec_mish_exp(vec x) { return vec_exp(vec_min(vec_set(20.0f), x)); }
+
+VEC_INLINE vec vec_relu6(vec x) { return vec_min(vec_set(6.0f), vec_max((vec){ 0 }, x)); }
+
+#define SELU_SCALE 1.05070099f          // Klambauer and others, 2017
+#define SELU_BELOW 1.75809934f          // its alpha times its scale
+
+// alpha: the slope of LEAKY_RELU and ELU's alpha; others ignore it.
+VEC_INLINE vec act_forward_alpha(vec x, enum pawl_activation activation, float alpha)
 {
     const vec zero = { 0 };
+    vec w;
 
     switch (activation) {
+    case PAWL_RELU6:
+        return vec_relu6(x);
+    case PAWL_HARD_SIGMOID:
+        return vec_relu6(x + 3.0f) * (1.0f / 6.0f);
+    case PAWL_HARD_SWISH:
+        return x * (vec_relu6(x + 3.0f) * (1.0f / 6.0f));
+    case PAWL_SELU:
+        return vec_select(x < zero, SELU_BELOW * vec_expm1(x), SELU_SCALE * x);
+    case PAWL_SOFTSIGN:
+        return x / (1.0f + vec_abs(x));
+    case PAWL_MISH:
+        w = vec_mish_exp(x);
+        w = w * (w + 2.0f);
+        return x * (w / (w + 2.0f));
+    case PAWL_EXPONENTIAL:
+        return vec_exp(x);
     case PAWL_RELU:
         return vec_max(zero, x);
     case PAWL_LEAKY_RELU:
-        return vec_select(x < zero, x * 0.01f, x);
+        return vec_select(x < zero, x * alpha, x);
     case PAWL_ELU:
-        return vec_select(x < zero, vec_expm1(x), x);
+        return vec_select(x < zero, alpha * vec_expm1(x), x);
     case PAWL_GELU:
         return 0.5f * x * (1.0f + vec_erf(x * 0.707106781f));
     case PAWL_GELU_TANH:
@@ -165,11 +191,21 @@ VEC_INLINE vec act_forward(vec x, enum pawl_activation activation)
         return vec_tanh(x);
     case PAWL_SOFTPLUS:
         return vec_softplus(x);
-    case PAWL_LINEAR:
-    case PAWL_ACTIVATIONS:
+    default:
         break;
     }
     return x;
+}
+
+// What LEAKY_RELU and ELU have where nothing is said.
+VEC_INLINE float act_alpha(enum pawl_activation activation)
+{
+    return activation == PAWL_LEAKY_RELU ? 0.01f : 1.0f;
+}
+
+VEC_INLINE vec act_forward(vec x, enum pawl_activation activation)
+{
+    return act_forward_alpha(x, activation, act_alpha(activation));
 }
 
 VEC_INLINE vec act_gelu_slope(vec x)
@@ -186,19 +222,42 @@ VEC_INLINE vec act_gelu_tanh_slope(vec x)
     return s + s * (1.0f - s) * (x * (1.59576912f + 0.214064449f * (x * x)));
 }
 
+VEC_INLINE vec act_mish_slope(vec x)
+{
+    const vec e = vec_mish_exp(x), w = e * (e + 2.0f), d = 1.0f / (w + 2.0f);
+
+    return w * d + x * (4.0f * e * (1.0f + e) * d) * d;
+}
+
 // The derivative, given the activation's input or output (pawl_activation_saves_input).
-VEC_INLINE vec act_backward(vec saved, enum pawl_activation activation)
+VEC_INLINE vec act_backward_alpha(vec saved, enum pawl_activation activation, float alpha)
 {
     const vec zero = { 0 }, one = vec_set(1.0f);
     vec s;
 
     switch (activation) {
+    case PAWL_RELU6:
+        return vec_select((saved > zero) & (saved < 6.0f), one, zero);
+    case PAWL_HARD_SIGMOID:
+        return vec_select((saved > zero) & (saved < 1.0f), vec_set(1.0f / 6.0f), zero);
+    case PAWL_HARD_SWISH:
+        s = vec_select(saved < 3.0f, saved * (1.0f / 3.0f) + 0.5f, one);
+        return vec_select(saved > -3.0f, s, zero);
+    case PAWL_SELU:
+        return vec_select(saved < zero, SELU_BELOW * vec_exp(saved), vec_set(SELU_SCALE));
+    case PAWL_SOFTSIGN:
+        s = 1.0f / (1.0f + vec_abs(saved));
+        return s * s;
+    case PAWL_MISH:
+        return act_mish_slope(saved);
+    case PAWL_EXPONENTIAL:
+        return saved;
     case PAWL_RELU:
         return vec_select(saved <= zero, zero, one);
     case PAWL_LEAKY_RELU:
-        return vec_select(saved <= zero, vec_set(0.01f), one);
+        return vec_select(saved <= zero, vec_set(alpha), one);
     case PAWL_ELU:
-        return vec_select(saved < zero, vec_exp(saved), one);
+        return vec_select(saved < zero, alpha * vec_exp(saved), one);
     case PAWL_GELU:
         return act_gelu_slope(saved);
     case PAWL_GELU_TANH:
@@ -212,11 +271,15 @@ VEC_INLINE vec act_backward(vec saved, enum pawl_activation activation)
         return 1.0f - saved * saved;
     case PAWL_SOFTPLUS:
         return vec_sigmoid(saved);
-    case PAWL_LINEAR:
-    case PAWL_ACTIVATIONS:
+    default:
         break;
     }
     return one;
+}
+
+VEC_INLINE vec act_backward(vec saved, enum pawl_activation activation)
+{
+    return act_backward_alpha(saved, activation, act_alpha(activation));
 }
 
 #endif

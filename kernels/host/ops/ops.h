@@ -47,9 +47,9 @@ void HOST(attention_back)(struct pawl_stream *s, pawl_value *qkv_grad, const paw
     const pawl_value *qkv, const pawl_value *out, const float *lse, const struct pawl_attention
     *shape);
 void HOST(activate)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n, enum
-    pawl_activation activation);
+    pawl_activation activation, float alpha);
 void HOST(activate_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
-    const pawl_value *saved, int64_t n, enum pawl_activation activation);
+    const pawl_value *saved, int64_t n, enum pawl_activation activation, float alpha);
 void HOST(add)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value *b,
     int64_t n);
 void HOST(dropout)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n, float
