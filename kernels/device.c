@@ -4,10 +4,11 @@
 
 #include <string.h>
 
-extern const struct pawl_device_kind pawl_device_host;
+extern const struct pawl_device_kind pawl_device_host, pawl_device_sim;
 
 // One row per device. The first letters up to ':' choose it.
-static const struct pawl_device_kind *const kinds[] = { &pawl_device_host };
+static const struct pawl_device_kind *const kinds[] = { &pawl_device_host,
+                                                        &pawl_device_sim };
 enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 const char *pawl_device_why_host(void)
@@ -23,8 +24,8 @@ int pawl_device_open(struct pawl_device **out, const char *name, int threads)
     for (int i = 0; i < KINDS; i++)
         if (strlen(kinds[i]->name) == length && !strncmp(kinds[i]->name, wanted, length))
             return kinds[i]->open(out, wanted, threads);
-    if (!strncmp(wanted, "cuda", length) || !strncmp(wanted, "sim", length))
-        return pawl_fail(PAWL_ENOTSUP, "device '%s' is not there: %s; there is: host", name,
+    if (!strncmp(wanted, "cuda", length))
+        return pawl_fail(PAWL_ENOTSUP, "device '%s' is not there: %s; there is: host sim", name,
                          pawl_device_why_host());
     return pawl_fail(PAWL_EINVAL, "device '%.32s' is unknown; known: auto host cuda[:N] sim", name);
 }

@@ -1,6 +1,6 @@
 // device.h - memory, queues, copies and events: the only door to a machine that computes.
 //
-//     pawl_device_open(&device, "auto", 0);              // "host", later "cuda:0", "sim"
+//     pawl_device_open(&device, "auto", 0);              // "host", "sim", later "cuda:0"
 //     pawl_device_alloc(device, &weights, bytes, PAWL_ON_DEVICE);
 //     pawl_stream_open(&stream, device);
 //     device->ops->linear(stream, ...);                   // ops.h
@@ -53,11 +53,12 @@ struct pawl_device {
     const struct pawl_device_kind *kind;
     const struct pawl_ops *ops;  // fp32
     bool host;                   // device memory is host memory, and work runs at once
-    int threads;                 // of the host pool; 1 elsewhere
+    int threads;                 // of the host pool (of host and sim); 1 elsewhere
     char words[128];             // "AMD EPYC, avx512, 2 threads": for people
 };
 
-// Opens "auto", "host", "cuda[:N]" or "sim"; threads as in thread.h (host only).
+// Opens "auto", "host", "cuda[:N]" or "sim" (a pretend GPU on threads, kernels/sim/sim.h); threads
+// as in thread.h (host and sim).
 // PAWL_ENOTSUP: no such device here. pawl_device_why_host(): one line on why auto means host.
 PAWL_API int pawl_device_open(struct pawl_device **out, const char *name, int threads);
 PAWL_API void pawl_device_close(struct pawl_device *device);  // accepts NULL

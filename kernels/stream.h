@@ -14,7 +14,8 @@ struct pawl_device;
 struct pawl_stream {
     struct pawl_device *device;
     void *queue;         // the backend's own queue; NULL where work runs at once
-    int fault;           // 0, or the backend's number for the first failure
+    int fault;           // 0, or the backend's number for the first failure; where work is queued
+                         // it stays 0: only pawl_stream_wait knows
     const char *reason;  // static words for that failure; NULL while fault is 0
 };
 

@@ -8,6 +8,7 @@
 
 #include "kernels/memory.h"
 #include "kernels/philox.h"
+#include "runtime/upload.h"
 
 enum { GRAIN_BYTES = 64 };
 
@@ -173,19 +174,24 @@ static void draw(float *out, int64_t count, const struct pawl_param *param, uint
     }
 }
 
-void pawl_model_init(struct pawl_model *model, uint64_t seed)
+int pawl_model_init(struct pawl_model *model, uint64_t seed)
 {
     struct pawl_param param[PAWL_PARAMS_MAX];
+    struct pawl_upload upload;
+    int rc = pawl_upload_open(&upload, model);
 
-    for (int l = 0; l < model->architecture.layer_count; l++) {
+    for (int l = 0; !rc && l < model->architecture.layer_count; l++) {
         const int count = pawl_layer_params(&model->architecture, l, param);
-        for (int i = 0; i < count; i++) {
+        for (int i = 0; !rc && i < count; i++) {
             const int t = model->param_of[l][i];
-            draw(pawl_model_at(model, model->param, t),
+            draw(pawl_upload_at(&upload, model->param, t),
                  (int64_t)(model->tensors[t].size_bytes / sizeof(float)), &param[i], seed,
                  (uint32_t)(l * PAWL_PARAMS_MAX + i));
+            rc = pawl_upload_send(&upload);
         }
     }
+    pawl_upload_close(&upload);
+    return rc;
 }
 
 int pawl_model_find(const struct pawl_model *model, const char *name)

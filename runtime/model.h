@@ -50,7 +50,7 @@ int pawl_model_open(struct pawl_model **out, const struct pawl_architecture *arc
 void pawl_model_close(struct pawl_model *model);  // accepts NULL
 
 // Draws the initial values that the layers' rows prescribe; depends on nothing but the seed.
-void pawl_model_init(struct pawl_model *model, uint64_t seed);
+int pawl_model_init(struct pawl_model *model, uint64_t seed);
 
 // Copies the weights of a document in, by name. Shapes must match (or be equal once dimensions of
 // 1 are dropped). PAWL_ECORRUPT: what matches, is missing, is unexpected; nothing was changed.

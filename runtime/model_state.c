@@ -6,6 +6,7 @@
 
 #include "checkpoint/run.h"
 #include "runtime/model.h"
+#include "runtime/upload.h"
 
 // Shapes are one when they are equal after dropping dimensions of 1.
 static bool fits(const struct pawl_tensor *a, const struct pawl_tensor *b)
@@ -85,14 +86,18 @@ static int verify(const struct pawl_document *document)
 
 int pawl_model_take(struct pawl_model *model, const struct pawl_document *document)
 {
+    struct pawl_upload upload = { 0 };
     int rc = check(model, document);
 
     if (!rc) rc = verify(document);
-
-    for (int i = 0; !rc && i < model->tensor_count; i++)
+    if (!rc) rc = pawl_upload_open(&upload, model);
+    for (int i = 0; !rc && i < model->tensor_count; i++) {
         rc = pawl_document_fetch(document, find(document->weights, document->weight_count,
                                                 model->tensors[i].name),
-                                 pawl_model_at(model, model->param, i));
+                                 pawl_upload_at(&upload, model->param, i));
+        if (!rc) rc = pawl_upload_send(&upload);
+    }
+    pawl_upload_close(&upload);
     return rc;
 }
 
@@ -110,7 +115,9 @@ int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document
 {
     const struct pawl_training *training = document->training;
     char name[PAWL_NAME_MAX + 1];
-    int moments = 0, found = 0, wanted, rc = 0;
+    struct pawl_upload upload;
+    int moments = 0, found = 0, wanted;
+    int rc = pawl_upload_open(&upload, model);
 
     while (moments < PAWL_MOMENTS_MAX && model->moment[moments]) moments++;
     wanted = moments * model->tensor_count;
@@ -125,9 +132,13 @@ int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document
         if (n < wanted)
             found += entry && fits(&model->tensors[i], &entry->tensor)
                      && entry->tensor.dtype == PAWL_F32;
-        else if (found == wanted)
-            rc = pawl_document_fetch(document, entry, pawl_model_at(model, model->moment[m], i));
+        else if (found == wanted) {
+            rc = pawl_document_fetch(document, entry,
+                                     pawl_upload_at(&upload, model->moment[m], i));
+            if (!rc) rc = pawl_upload_send(&upload);
+        }
     }
+    pawl_upload_close(&upload);
     if (!rc && found != wanted)
         return pawl_fail(found ? PAWL_ECORRUPT : PAWL_ENONE, "%s: %d of %d optimizer tensors are "
                          "there. try: --take weights", document->path, found, wanted);

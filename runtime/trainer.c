@@ -125,6 +125,7 @@ static int take_staging(struct pawl_trainer *t)
     t->x_bytes = (size_t)x * sizeof(float);
     t->y_bytes = (size_t)y * sizeof(float);
     t->staged = !t->device->host || !t->options.data;
+    t->told_bytes = 2 * (size_t)pawl_plan_rows(t->plan) * sizeof(float);
     if (!t->staged) {
         t->x = pawl_plan_x(t->plan);
         t->y = pawl_plan_y(t->plan);
@@ -132,6 +133,8 @@ static int take_staging(struct pawl_trainer *t)
     }
     int rc = pawl_device_alloc(t->device, &t->x, t->x_bytes, PAWL_ON_HOST);
     if (!rc) rc = pawl_device_alloc(t->device, &t->y, t->y_bytes, PAWL_ON_HOST);
+    if (!rc && !t->device->host)
+        rc = pawl_device_alloc(t->device, &t->told, t->told_bytes, PAWL_ON_HOST);
     if (!rc && !t->options.data) make_up(t);
     return rc;
 }
@@ -178,6 +181,7 @@ void pawl_trainer_close(struct pawl_trainer *t)
         pawl_device_free(t->device, t->y, t->y_bytes, PAWL_ON_HOST);
     }
     pawl_device_free(t->device, t->norm, sizeof(float), PAWL_ON_DEVICE);
+    pawl_device_free(t->device, t->told, t->told_bytes, PAWL_ON_HOST);
     pawl_stream_close(t->stream);
     pawl_plan_close(t->plan);
     pawl_model_close(t->model);
@@ -339,18 +343,27 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
 
 // The last batch is filled up from the start; only `counted` samples of it are added up, by asking
 // once more for the sum of the first rows.
-static void add_up(struct pawl_trainer *t, int64_t counted, double *loss, double *hits,
-                   double *rows)
+static int add_up(struct pawl_trainer *t, int64_t counted, double *loss, double *hits,
+                  double *rows)
 {
-    const int64_t per_sample = pawl_plan_rows(t->plan) / t->micro;
+    const int64_t all = pawl_plan_rows(t->plan), per_sample = all / t->micro;
     const float *losses, *hit;
 
     pawl_plan_rows_told(t->plan, &losses, &hit);
+    if (t->told) {
+        pawl_stream_copy(t->stream, t->told, losses, t->told_bytes / 2);
+        pawl_stream_copy(t->stream, t->told + all, hit, t->told_bytes / 2);
+        losses = t->told;
+        hit = t->told + all;
+    }
+    const int rc = pawl_stream_wait(t->stream);
+    if (rc) return rc;
     for (int64_t i = 0; i < counted * per_sample; i++) {
         *loss += (double)losses[i];
         *hits += (double)hit[i];
     }
     *rows += (double)(counted * per_sample);
+    return 0;
 }
 
 int pawl_trainer_evaluate(struct pawl_trainer *t, struct pawl_data *data, uint64_t max_batches,
@@ -366,10 +379,9 @@ int pawl_trainer_evaluate(struct pawl_trainer *t, struct pawl_data *data, uint64
         int rc = feed(t, data, i * micro);
         if (rc) return rc;
         pawl_plan_evaluate(t->plan, t->stream, result);
-        rc = pawl_stream_wait(t->stream);
-        if (rc) return rc;
         const uint64_t left = samples - i * micro;
-        add_up(t, (int64_t)(left < micro ? left : micro), &sum, &hits, &rows);
+        rc = add_up(t, (int64_t)(left < micro ? left : micro), &sum, &hits, &rows);
+        if (rc) return rc;
     }
     *loss = sum / rows;
     *accuracy = t->options.loss == PAWL_CROSS_ENTROPY ? hits / rows : NAN;

@@ -18,6 +18,8 @@ struct pawl_trainer {
     bool staged;          // they are page-locked memory of our own, not the plan's
     size_t x_bytes, y_bytes;
     float *norm;          // (1), device memory
+    float *told;          // (2, rows), host: losses and hits of an evaluation; NULL on the host
+    size_t told_bytes;
     uint64_t step, samples;
     double loss;          // of the last step; NaN before the first
     char *constant_text;  // JSON: what no step changes, "{...": open at its end

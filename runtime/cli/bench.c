@@ -57,7 +57,7 @@ int bench_open(struct bench *bench, const struct pawl_options *options)
     };
     rc = pawl_trainer_open(&bench->trainer, bench->document->architecture, bench->device,
                            &settings);
-    if (!rc) pawl_model_init(pawl_trainer_model(bench->trainer), 1);
+    if (!rc) rc = pawl_model_init(pawl_trainer_model(bench->trainer), 1);
     return rc;
 }
 

@@ -112,8 +112,7 @@ static int start_fresh(struct train *run)
         if (!rc) run->resumed_from = -1;
         return rc;
     }
-    pawl_model_init(pawl_trainer_model(run->trainer), run->settings.seed);
-    return 0;
+    return pawl_model_init(pawl_trainer_model(run->trainer), run->settings.seed);
 }
 
 // A fresh start would be the newest attempt, and retention would collect what is there.

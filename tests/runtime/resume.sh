@@ -1,8 +1,8 @@
 #!/bin/sh
 # test: timeout=600
 # RESUME: a run that is stopped and started again with the same command ends in the same bits as one
-# that never stopped, for presets x optimizers x threads x ways to stop it. Killed runs must really
-# have been killed: a run that ended first is tried again with a later start.
+# that never stopped, for presets x optimizers x threads x ways to stop it; on the pretend GPU, with
+# seeded delays, it ends in the bits of the host's run. Killed runs must really have been killed.
 set -eu
 
 dir=$(mktemp -d)
@@ -53,7 +53,7 @@ STEPS=120
 train() {
     # shellcheck disable=SC2086
     exec "$PAWL" train $model --data $data --out "$1" --threads "$2" --optimizer "$optimizer" \
-        $extra --steps $STEPS --save-every 15 --batch 8 --seed 3 --json
+        $extra --device $device --steps $STEPS --save-every 15 --batch 8 --seed 3 --json
 }
 
 # stop HOW THREADS: one run that is stopped by HOW after its 40th step's event, then goes on. Prints
@@ -73,9 +73,11 @@ stop_and_go() {
 }
 
 check() {
-    name="$model $optimizer $extra"
+    name="$model $optimizer $extra on $device"
     rm -rf whole
-    (train whole 1) > whole.json 2> errors || { cat errors; failed=$((failed + 1)); return; }
+    (device=host; train whole 1) > whole.json 2> errors || {
+        cat errors; failed=$((failed + 1)); return
+    }
     for how in KILL TERM; do
         for threads in '1 2' '2 1'; do
             runs=$((runs + 1))
@@ -95,6 +97,8 @@ check() {
     done
 }
 
+export PAWL_SIM_SEED=11
+device=host
 for optimizer in adamw adam sgd rmsprop; do
     case $optimizer in
     sgd) extra='--momentum 0.9 --lr 0.01 --schedule cosine,warmup=10' ;;
@@ -107,6 +111,11 @@ for optimizer in adamw adam sgd rmsprop; do
     model=cnn.json data=npy:x.npy,y.npy; check
     model=tied.json data=npy:rows.npy,y.npy; check
 done
+
+device=sim optimizer=adamw extra='--clip 1 --accumulate 2 --schedule linear,warmup=5'
+model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
+optimizer=sgd extra='--momentum 0.9 --lr 0.01'
+model=cnn.json data=npy:x.npy,y.npy; check
 
 echo "$runs stopped runs, $killed of them before their end, $failed failed"
 [ $failed -eq 0 ] && [ $killed -ge $((runs / 2)) ]

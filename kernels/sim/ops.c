@@ -1,0 +1,56 @@
+// ops.c - the pretend GPU's operations: the host's, on the stream's thread, one at a time.
+
+#include "kernels/sim/calls.h"
+#include "kernels/sim/sim.h"
+
+// What a list of calls.h becomes: fields of a queued call, parameters, their values, arguments.
+#define FIELD(type, name) type name;
+#define D_PARAMETER(type, name) , type name
+#define S_PARAMETER(type, name) , const type *name
+#define D_VALUE(type, name) .name = sim_kernel_reach(sim_of(s), name, &reason),
+#define V_VALUE(type, name) .name = name,
+#define S_VALUE(type, name) .name = *name,
+#define ARGUMENT(type, name) , call->name
+#define S_ARGUMENT(type, name) , &call->name
+
+// queue_NAME has NAME's signature; run_NAME is what the stream's thread then does.
+#define DEFINE(op, LIST)                                                                        \
+    struct op##_call {                                                                          \
+        LIST(FIELD, FIELD, FIELD)                                                               \
+    };                                                                                          \
+    _Static_assert(sizeof(struct op##_call) <= SIM_CALL_BYTES, "a call fits its slot");         \
+    static void run_##op(struct sim_stream *stream, void *opaque)                               \
+    {                                                                                           \
+        const struct op##_call *call = opaque;                                                  \
+        struct sim *sim = sim_of(&stream->stream);                                              \
+        pthread_mutex_lock(&sim->kernels);                                                      \
+        sim->host->ops->op(stream->host LIST(ARGUMENT, ARGUMENT, S_ARGUMENT));                  \
+        pthread_mutex_unlock(&sim->kernels);                                                    \
+    }                                                                                           \
+    static void queue_##op(struct pawl_stream *s LIST(D_PARAMETER, D_PARAMETER, S_PARAMETER))   \
+    {                                                                                           \
+        const char *reason = NULL;                                                              \
+        const struct op##_call call = { LIST(D_VALUE, V_VALUE, S_VALUE) };                      \
+        sim_queue(s, SIM_OPERATION, run_##op, &call, sizeof(call), reason);                     \
+    }
+
+SIM_OPERATIONS(DEFINE)
+DEFINE(update, UPDATE)
+
+// The rule holds an address, too.
+static void queue_update_by(struct pawl_stream *s UPDATE(D_PARAMETER, D_PARAMETER, S_PARAMETER))
+{
+    struct pawl_update own = *rule;
+    const char *reason = NULL;
+
+    own.grad_norm = sim_kernel_reach(sim_of(s), rule->grad_norm, &reason);
+    queue_update(s, param, moment_1, moment_2, grad, n, &own, copy_param, copy_1, copy_2);
+}
+
+#define ROW(op, LIST) .op = queue_##op,
+
+const struct pawl_ops sim_ops = {
+    .name = "fp32",
+    SIM_OPERATIONS(ROW)
+    .update = queue_update_by,
+};
