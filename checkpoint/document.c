@@ -21,12 +21,16 @@ enum { HEAD_BYTES = 4096, CAST_CHUNK = 4096 };
 static const struct pawl_format *const formats[] = {
     &pawl_format_pawl,
     &pawl_format_safetensors,
+    &pawl_format_pth,
+    &pawl_format_pth_checkpoint,
+    &pawl_format_pth_model,
     &pawl_format_architecture,
 };
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
-static const char KNOWN[] = "pawl, safetensors, json (an architecture)";
+static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, "
+                             "json (an architecture)";
 
 // ---- files
 

@@ -1,0 +1,111 @@
+// pth.c - files of torch: what torch wrote is read, what is damaged or dangerous is refused, and
+// what is written holds the same.
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/document.h"
+#include "tests/checkpoint/document_support.h"
+#include "tests/checkpoint/expect_support.h"
+
+Test(pth, files_of_torch)
+{
+    expect_files("torch");
+}
+
+Test(pth, damaged_and_dangerous_files)
+{
+    expect_verdicts("torch/bad");
+}
+
+static struct pawl_document *again(const struct pawl_document *document, const char *format,
+                                   const char *path)
+{
+    struct pawl_document *written = NULL;
+    const struct pawl_write_options options = { .format = format, .force = true };
+
+    cr_assert_eq(pawl_document_write(document, path, &options), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_document_read(&written, path), 0, "%s", pawl_error());
+    cr_assert_str_eq(written->format, format);
+    return written;
+}
+
+Test(pth, a_state_dict_goes_around)
+{
+    static const char *const names[] = { "torch/torch-mlp-weights_legacy.pth",
+                                         "torch/torch-odd-tensors-tensors.pth" };
+
+    for (int i = 0; i < 2; i++) {
+        struct pawl_document *document = NULL;
+        cr_assert_eq(pawl_document_read(&document, data_path(names[i])), 0);
+        struct pawl_document *written = again(document, "pth", scratch("state.pth"));
+        expect_same_tensors(document, written);
+        pawl_document_free(document);
+        pawl_document_free(written);
+    }
+}
+
+Test(pth, a_checkpoint_goes_around_with_all_that_a_user_put_into_it)
+{
+    static const char *const names[] = { "torch/torch-mlp-checkpoint.pth",
+                                         "torch/torch-cnn-checkpoint.pth",
+                                         "torch/torch-mlp-checkpoint_legacy.pth" };
+
+    for (int i = 0; i < 3; i++) {
+        struct pawl_document *document = NULL;
+        cr_assert_eq(pawl_document_read(&document, data_path(names[i])), 0);
+        struct pawl_document *written = again(document, "pth-checkpoint", scratch("check.pth"));
+        const struct pawl_training *a = document->training, *b = written->training;
+        expect_same_tensors(document, written);
+        cr_expect_eq(a->step, b->step);
+        cr_expect_eq(a->epoch, b->epoch);
+        cr_expect_eq(a->loss, b->loss);
+        cr_expect(json_equal(a->optimizer, b->optimizer));
+        cr_expect(json_equal(a->rest, b->rest));
+        pawl_document_free(document);
+        pawl_document_free(written);
+    }
+}
+
+Test(pth, values_that_are_no_tensors)
+{
+    struct pawl_document *document = NULL;
+    json_t *wanted = json_loads("{\"lr\": 0.001, \"betas\": {\"$tuple\": [0.9, 0.999]}, \"none\":"
+                                " null, \"big\": {\"$integer\": \"000000000000000040\"}, "
+                                "\"dtype\": {\"$global\": \"torch.float32\"}}", 0, NULL);
+    const char *key;
+    json_t *value;
+
+    cr_assert_eq(pawl_document_read(&document, data_path("torch/torch-odd-tensors-nested.pth")), 0);
+    const json_t *config = json_object_get(document->metadata, "config");
+    json_object_foreach(wanted, key, value) {
+        char *text = json_dumps(json_object_get(config, key), JSON_ENCODE_ANY);
+        cr_expect(json_equal(json_object_get(config, key), value), "%s is %s", key, text);
+        free(text);
+    }
+    cr_expect_eq(json_integer_value(json_object_get(document->metadata, "epoch")), 3);
+    cr_expect_eq(json_real_value(json_object_get(document->metadata, "numpy_scalar")), 0.25);
+    cr_expect_null(json_object_get(document->metadata, "net"));
+    json_decref(wanted);
+    pawl_document_free(document);
+}
+
+Test(pth, tied_weights_share_their_bytes)
+{
+    struct pawl_document *document = NULL, *written = NULL;
+    const char *path = scratch("tied.pth");
+
+    cr_assert_eq(pawl_document_read(&document, data_path("torch/torch-mlp-weights.pth")), 0);
+    strcpy(document->weights[1].tensor.name, "twin");
+    document->weights[1].tensor = document->weights[0].tensor;
+    strcpy(document->weights[1].tensor.name, "twin");
+    document->weights[1].pieces[0] = document->weights[0].pieces[0];
+    cr_assert_eq(pawl_document_write(document, path, NULL), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_document_read(&written, path), 0, "%s", pawl_error());
+    cr_expect_eq(written->weights[0].pieces[0].file, written->weights[1].pieces[0].file);
+    cr_expect_neq(written->weights[0].pieces[0].file, written->weights[2].pieces[0].file);
+    pawl_document_free(document);
+    pawl_document_free(written);
+}
