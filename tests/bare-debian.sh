@@ -14,7 +14,7 @@ root=$(mktemp -d "${BARE_DIR:-${TMPDIR:-/tmp}}/bare-debian.XXXXXX")
 chmod 755 "$root"
 
 leave() {
-    for point in dev/shm dev proc; do
+    for point in dev/shm dev/pts dev proc; do
         ! mountpoint -q "$root/$point" || umount "$root/$point"
     done
     # --one-file-system: should an umount have failed, the machine's own /dev stays.
@@ -44,6 +44,7 @@ for key in /usr/share/keyrings /etc/apt/trusted.gpg.d /usr/local/share/ca-certif
 done
 mount -t proc proc "$root/proc"
 mount --bind /dev "$root/dev"
+mount --bind /dev/pts "$root/dev/pts"
 mount -t tmpfs tmpfs "$root/dev/shm"
 git clone -q "$source" "$root/root/pawl"
 
