@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "checkpoint/binding.h"
 #include "checkpoint/cast.h"
 #include "checkpoint/formats/formats.h"
 #include "checkpoint/suggest.h"
@@ -152,7 +153,7 @@ int pawl_tensor_shape(struct pawl_tensor *tensor, int rank, const int64_t *dim)
 int pawl_document_add_entry(struct pawl_entry **table, int *count, const struct pawl_tensor *tensor,
                             int file, uint64_t offset)
 {
-    struct pawl_entry entry = { .tensor = *tensor };
+    struct pawl_entry entry = { .tensor = *tensor, .of = -1 };
     int rc = 0;
 
     if (*count >= PAWL_TENSORS_MAX)
@@ -291,6 +292,8 @@ void pawl_document_free(struct pawl_document *document)
 {
     if (!document) return;
     pawl_document_keep(document, 0);
+    if (document->bindings) pawl_bindings_free(document->bindings);
+    pawl_free(document->bindings);
     free_files(document->files);
     json_decref(document->metadata);
     json_decref(document->warnings);
@@ -409,6 +412,38 @@ static int choose(const struct pawl_format **out, const char *path)
     return *out ? 0 : why;
 }
 
+// "optimizer.<slot>.<weight>": which moment of which weight.
+static void recognise_moments(struct pawl_document *document)
+{
+    struct pawl_training *training = document->training;
+
+    for (int i = 0, guess = 0; training && i < training->tensor_count; i++) {
+        struct pawl_entry *entry = &training->tensors[i];
+        const char *name = entry->tensor.name, *slot = name + 10;
+        if (entry->slot[0] || strncmp(name, "optimizer.", 10)) continue;
+        const size_t length = strcspn(slot, ".");
+        if (!slot[length] || length >= sizeof(entry->slot)) continue;
+        // Moments come in the order of the weights nearly always: look there first.
+        for (int tried = 0; tried < document->weight_count; tried++) {
+            const int w = (guess + tried) % document->weight_count;
+            if (strcmp(document->weights[w].tensor.name, slot + length + 1)) continue;
+            snprintf(entry->slot, sizeof(entry->slot), "%.*s", (int)length, slot);
+            entry->of = w;
+            guess = w + 1;
+            break;
+        }
+    }
+}
+
+int pawl_document_verify(const struct pawl_document *document)
+{
+    const struct pawl_format *format = NULL;
+
+    for (int i = 0; i < FORMATS; i++)
+        if (!strcmp(formats[i]->name, document->format)) format = formats[i];
+    return format && format->verify ? format->verify(document) : 0;
+}
+
 int pawl_document_read(struct pawl_document **out, const char *path)
 {
     struct pawl_document *document = NULL;
@@ -423,6 +458,7 @@ int pawl_document_read(struct pawl_document **out, const char *path)
     snprintf(document->path, sizeof(document->path), "%s", path);
     snprintf(document->format, sizeof(document->format), "%s", format->name);
     rc = format->read(document, path);
+    if (!rc) recognise_moments(document);
     if (rc)
         pawl_document_free(document);
     else

@@ -32,6 +32,11 @@ struct pawl_entry {
     struct pawl_tensor tensor;  // by the source's own name and order of dimensions
     int piece_count;
     struct pawl_piece *pieces;
+    // Of an optimizer's tensors: "exp_avg", "momentum_buffer"... (kernels/ops.h) and the index of
+    // the weight that it belongs to. "" and -1: no moment. Names "optimizer.<slot>.<weight>" are
+    // recognised after reading; other readers say it here.
+    char slot[24];
+    int of;
 };
 
 // Everything needed to go on training, beside the weights.
@@ -55,6 +60,7 @@ struct pawl_document {
     json_t *metadata;                        // object, what users keep with --meta; never NULL
     json_t *warnings;                        // array of strings; never NULL
     struct pawl_files *files;                // what the pieces point into (private to document.c)
+    struct pawl_bindings *bindings;          // binding.h; by the reader, or pawl_document_bind
 };
 
 // What a format can carry.
@@ -80,6 +86,8 @@ struct pawl_format {
     // leave something behind: pawl_document_write() gives a temporary name and cleans up.
     int (*write)(const struct pawl_document *document, const char *path,
                  const struct pawl_write_options *options);
+    // Checks every byte that has a checksum; NULL: there are none beyond what reading checks.
+    int (*verify)(const struct pawl_document *document);
 };
 
 // The row by that name; PAWL_EINVAL with "did you mean" and the known ones. With name NULL: by the
@@ -91,6 +99,10 @@ int pawl_format_find(const struct pawl_format **out, const char *name_or_null, c
 // PAWL_ENOTSUP: no format that pawl knows (the words list those it reads).
 PAWL_API int pawl_document_read(struct pawl_document **out, const char *path);
 PAWL_API void pawl_document_free(struct pawl_document *document);  // accepts NULL
+
+// What is computed with or converted was verified: every byte against the checksums that the
+// format has. PAWL_ECORRUPT: which tensor or file, where.
+PAWL_API int pawl_document_verify(const struct pawl_document *document);
 
 // An empty document, for building one to write.
 int pawl_document_new(struct pawl_document **out);

@@ -23,7 +23,7 @@ struct pawl_infer {
     int32_t *window;                    // the tokens of one run
 };
 
-int pawl_infer_open(struct pawl_infer **out, const struct pawl_document *document,
+int pawl_infer_open(struct pawl_infer **out, struct pawl_document *document,
                     const struct pawl_infer_options *options)
 {
     struct pawl_infer *infer = NULL;

@@ -17,7 +17,7 @@ struct pawl_infer_options {
 };
 
 // PAWL_EINVAL: the document has no architecture or no weights. PAWL_ECORRUPT: they do not fit.
-int pawl_infer_open(struct pawl_infer **out, const struct pawl_document *document,
+int pawl_infer_open(struct pawl_infer **out, struct pawl_document *document,
                     const struct pawl_infer_options *options);
 void pawl_infer_close(struct pawl_infer *infer);  // accepts NULL
 const struct pawl_architecture *pawl_infer_architecture(const struct pawl_infer *infer);

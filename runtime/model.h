@@ -52,11 +52,11 @@ void pawl_model_close(struct pawl_model *model);  // accepts NULL
 // Draws the initial values that the layers' rows prescribe; depends on nothing but the seed.
 int pawl_model_init(struct pawl_model *model, uint64_t seed);
 
-// Copies the weights of a document in, by name. Shapes must match (or be equal once dimensions of
-// 1 are dropped). PAWL_ECORRUPT: what matches, is missing, is unexpected; nothing was changed.
-int pawl_model_take(struct pawl_model *model, const struct pawl_document *document);
-// The same for its moments, under "optimizer.<slot>.<weight>". PAWL_ENONE: it has none of them.
-int pawl_model_take_moments(struct pawl_model *model, const struct pawl_document *document,
+// Verifies a document and copies its weights in, as its bindings say (checkpoint/binding.h).
+// PAWL_ECORRUPT: what matches, is missing, is unexpected; nothing was changed.
+int pawl_model_take(struct pawl_model *model, struct pawl_document *document);
+// The same for its moments. PAWL_ENONE: it has none of them.
+int pawl_model_take_moments(struct pawl_model *model, struct pawl_document *document,
                             enum pawl_optimizer kind);
 
 // Hands parameters and moments to a saver, under their names.

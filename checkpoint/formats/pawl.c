@@ -285,6 +285,14 @@ static int read_pawl(struct pawl_document *document, const char *path)
     return rc;
 }
 
+static int verify_pawl(const struct pawl_document *document)
+{
+    struct pawl_snapshot snapshot;
+
+    const int rc = pawl_snapshot_look(&snapshot, document->path);
+    return rc ? rc : pawl_snapshot_verify(&snapshot);
+}
+
 const struct pawl_format pawl_format_pawl = {
     .name = "pawl",
     .suffixes = "",
@@ -292,4 +300,5 @@ const struct pawl_format pawl_format_pawl = {
     .detect = detect,
     .read = read_pawl,
     .write = pawl_write_run,
+    .verify = verify_pawl,
 };

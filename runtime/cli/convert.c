@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "checkpoint/run.h"
 #include "checkpoint/source.h"
 #include "kernels/memory.h"
 #include "runtime/cli/exits.h"
@@ -71,16 +70,6 @@ static int tell_dropped(const struct pawl_document *document, const struct pawl_
     return 0;
 }
 
-// Snapshots have checksums: nothing is converted from bytes that are not the ones written.
-static int check_source(const struct pawl_document *document)
-{
-    struct pawl_snapshot snapshot;
-
-    if (strcmp(document->format, "pawl")) return 0;
-    const int rc = pawl_snapshot_look(&snapshot, document->path);
-    return rc ? rc : pawl_snapshot_verify(&snapshot);
-}
-
 static int convert(struct pawl_document *document, const struct pawl_options *options)
 {
     struct pawl_write_options how = { .format = options->format, .force = options->force };
@@ -99,7 +88,7 @@ static int convert(struct pawl_document *document, const struct pawl_options *op
         return pawl_exit_of_output(rc);
     }
     rc = tell_dropped(document, format, options->strict);
-    if (!rc) rc = check_source(document);
+    if (!rc) rc = pawl_document_verify(document);
     if (!rc) rc = pawl_document_write(document, options->arguments[1], &how);
     return rc ? pawl_exit_telling_file(rc) : PAWL_EXIT_DONE;
 }

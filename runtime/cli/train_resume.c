@@ -16,7 +16,7 @@
 #include "runtime/signals.h"
 
 // Everything a document has (or its weights alone) becomes the trainer's state.
-static int take_document(struct train *run, const struct pawl_document *document, bool all)
+static int take_document(struct train *run, struct pawl_document *document, bool all)
 {
     struct pawl_model *model = pawl_trainer_model(run->trainer);
     int rc = pawl_model_take(model, document);

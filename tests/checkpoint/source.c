@@ -63,9 +63,10 @@ Test(source, arch_serves_files_without_one)
     refuse(open_source(scratch("w.safetensors"), scratch("w.safetensors")), PAWL_ECORRUPT,
            "no architecture either");
     refuse(open_source(scratch("w.safetensors"), "mlp:2-3"), PAWL_ECORRUPT,
-           "'fc1.weight' is float32 [1, 2], but mlp:2-3 needs [3, 2] (0 fit, 0 are missing)");
+           "layer 'fc1': tensor 'fc1.weight' is float32 [3, 2] in the model and float32 [1, 2] in "
+           "the file. 0 of 2 tensors match, 0 missing, 2 of another shape or type, 0 unexpected");
     refuse(open_source(scratch("w.safetensors"), "mlp:2-1-1"), PAWL_ECORRUPT,
-           "no tensor 'fc2.weight', which mlp:2-1-1 needs as [1, 1] (2 fit, 2 are missing)");
+           "layer 'fc2': tensor 'fc2.weight' [1, 1] is missing. 2 of 4 tensors match, 2 missing");
     refuse(open_source(scratch("w.safetensors"), "mpl"), PAWL_ENONE, "did you mean 'mlp'");
     refuse(open_source("mlp:2-1", "mlp:2-2"), PAWL_ECORRUPT, "'fc1.weight' [1, 2] in mlp:2-1");
     cr_assert_eq(open_source("mlp:2-1", "mlp:2-1"), 0);
