@@ -25,13 +25,14 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_pth,
     &pawl_format_pth_checkpoint,
     &pawl_format_pth_model,
+    &pawl_format_npz,
     &pawl_format_architecture,
 };
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
-static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, "
-                             "json (an architecture)";
+static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, npz, "
+                            "json (an architecture)";
 
 // ---- files
 

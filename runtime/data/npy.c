@@ -6,248 +6,41 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint/containers/npy.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
 #include "runtime/data/source.h"
 
-enum {
-    HEADER_MAX = 65536,  // an array without fields needs about a hundred bytes
-    PREFIX_BYTES = 12,   // magic, version and the longer of the two header lengths
-    ELEMENT_MAX = 8,
-    PIECE = 8192,  // elements read at a time
-    ALIGN = 64,    // the elements begin at a multiple of it
-};
+enum { ELEMENT_MAX = 8, PIECE = 8192 };  // bytes of the largest; elements read at a time
 
-static const char MAGIC[6] = "\x93NUMPY";
-
-// ---- the header: a Python dictionary of three keys
-
-struct cursor {
-    const char *at, *begin, *end;
-    const struct pawl_npy_file *file;
-    uint64_t offset_bytes;  // of begin in the file
-};
-
-static int malformed(const struct cursor *cursor, const char *wanted)
-{
-    return pawl_fail(
-        PAWL_ECORRUPT, "%s: the header is malformed at byte %llu: expected %s", cursor->file->path,
-        (unsigned long long)(cursor->offset_bytes + (uint64_t)(cursor->at - cursor->begin)),
-        wanted);
-}
-
-static void skip_space(struct cursor *cursor)
-{
-    while (cursor->at < cursor->end && strchr(" \t\r\n", *cursor->at) && *cursor->at)
-        cursor->at++;
-}
-
-// Whether `word` comes next; if so it is behind the cursor now.
-static bool take(struct cursor *cursor, const char *word)
-{
-    const size_t length = strlen(word);
-
-    skip_space(cursor);
-    if ((size_t)(cursor->end - cursor->at) < length || memcmp(cursor->at, word, length))
-        return false;
-    cursor->at += length;
-    return true;
-}
-
-static int take_string(struct cursor *cursor, char *out, size_t out_bytes)
-{
-    skip_space(cursor);
-    if (cursor->at == cursor->end || (*cursor->at != '\'' && *cursor->at != '"'))
-        return malformed(cursor, "a string");
-    const char *text = cursor->at + 1;
-    const char *close = memchr(text, *cursor->at, (size_t)(cursor->end - text));
-    if (!close || (size_t)(close - text) >= out_bytes)
-        return malformed(cursor, "a short string");
-    memcpy(out, text, (size_t)(close - text));
-    out[close - text] = 0;
-    cursor->at = close + 1;
-    return 0;
-}
-
-static int take_count(struct cursor *cursor, int64_t *out)
-{
-    int64_t value = 0;
-
-    skip_space(cursor);
-    const char *first = cursor->at;
-    for (; cursor->at < cursor->end && *cursor->at >= '0' && *cursor->at <= '9'; cursor->at++)
-        if (__builtin_mul_overflow(value, 10, &value)
-            || __builtin_add_overflow(value, *cursor->at - '0', &value))
-            return malformed(cursor, "a smaller number");
-    if (cursor->at == first)
-        return malformed(cursor, "a number");
-    take(cursor, "L");  // Python 2's long
-    *out = value;
-    return 0;
-}
-
-static int take_shape(struct cursor *cursor, struct pawl_npy_file *file)
-{
-    if (!take(cursor, "("))
-        return malformed(cursor, "'('");
-    for (file->rank = 0; !take(cursor, ")"); file->rank++) {
-        if (file->rank == PAWL_RANK_MAX)
-            return pawl_fail(PAWL_ECORRUPT, "%s: more than %d dimensions", file->path,
-                             PAWL_RANK_MAX);
-        const int rc = take_count(cursor, &file->dim[file->rank]);
-        if (rc)
-            return rc;
-        if (take(cursor, ","))
-            continue;
-        if (!take(cursor, ")"))
-            return malformed(cursor, "',' or ')'");
-        file->rank++;
-        return 0;
-    }
-    return 0;
-}
-
-static int take_dtype(struct cursor *cursor, struct pawl_npy_file *file)
-{
-    static const struct {
-        char name[3];
-        enum pawl_dtype dtype;
-    } known[] = {
-        { "f2", PAWL_F16 }, { "f4", PAWL_F32 }, { "f8", PAWL_F64 }, { "i1", PAWL_I8 },
-        { "i2", PAWL_I16 }, { "i4", PAWL_I32 }, { "i8", PAWL_I64 }, { "u1", PAWL_U8 },
-        { "u2", PAWL_U16 }, { "u4", PAWL_U32 }, { "u8", PAWL_U64 }, { "b1", PAWL_BOOL },
-    };
-    char descr[16];
-
-    skip_space(cursor);
-    if (cursor->at < cursor->end && *cursor->at == '[')
-        return pawl_fail(PAWL_ECORRUPT, "%s: holds structures; pawl reads plain numbers",
-                         file->path);
-    const int rc = take_string(cursor, descr, sizeof(descr));
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-        if (descr[0] && strchr("<>|=", descr[0]) && !strcmp(descr + 1, known[i].name)) {
-            file->dtype = known[i].dtype;
-            file->big_endian = descr[0] == '>';
-            return 0;
-        }
-    }
-    return pawl_fail(PAWL_ECORRUPT,
-                     "%s: dtype '%s'; pawl reads f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1", file->path,
-                     descr);
-}
-
-static int take_order(struct cursor *cursor, const struct pawl_npy_file *file)
-{
-    if (take(cursor, "False"))
-        return 0;
-    if (!take(cursor, "True"))
-        return malformed(cursor, "True or False");
-    return pawl_fail(PAWL_ECORRUPT,
-                     "%s: is in Fortran order; pawl reads row-major arrays. try: "
-                     "numpy.save(FILE, numpy.ascontiguousarray(array))",
-                     file->path);
-}
-
-static int parse(struct cursor *cursor, struct pawl_npy_file *file)
-{
-    static const char *const keys[] = { "descr", "fortran_order", "shape" };
-    int seen = 0, rc = 0;
-    char key[16];
-
-    if (!take(cursor, "{"))
-        return malformed(cursor, "'{'");
-    while (!rc && !take(cursor, "}")) {
-        int k = 0;
-        rc = take_string(cursor, key, sizeof(key));
-        if (rc)
-            return rc;
-        while (k < 3 && strcmp(key, keys[k]))
-            k++;
-        if (k == 3 || seen & 1 << k)
-            return malformed(cursor, "each of three known keys once");
-        seen |= 1 << k;
-        if (!take(cursor, ":"))
-            return malformed(cursor, "':'");
-        if (k == 0)
-            rc = take_dtype(cursor, file);
-        if (k == 1)
-            rc = take_order(cursor, file);
-        if (k == 2)
-            rc = take_shape(cursor, file);
-        if (!rc && !take(cursor, ",")) {
-            if (take(cursor, "}"))
-                break;
-            rc = malformed(cursor, "',' or '}'");
-        }
-    }
-    if (!rc && seen != 7)
-        rc = malformed(cursor, "the keys descr, fortran_order and shape");
-    skip_space(cursor);
-    if (!rc && cursor->at < cursor->end)
-        rc = malformed(cursor, "nothing more");
-    return rc;
-}
-
-static int check_size(struct pawl_npy_file *file)
-{
-    const size_t element = pawl_dtype_bytes(file->dtype);
-    const uint64_t have = file->file_bytes - file->offset_bytes;
-    char shape[128];
-
-    for (int i = file->rank; i < PAWL_RANK_MAX; i++)
-        file->dim[i] = 1;
-    pawl_shape_text(shape, sizeof(shape), file->rank, file->dim);
-    if (pawl_shape_count(&file->count, file->rank, file->dim)
-        || (uint64_t)file->count > have / element)
-        return pawl_fail(PAWL_ECORRUPT,
-                         "%s: %s %s is more than the %llu bytes that follow the header", file->path,
-                         pawl_dtype_name(file->dtype), shape, (unsigned long long)have);
-    if ((uint64_t)file->count * element != have)
-        return pawl_fail(PAWL_ECORRUPT, "%s: %llu bytes follow the %s %s that the header names",
-                         file->path, (unsigned long long)(have - (uint64_t)file->count * element),
-                         pawl_dtype_name(file->dtype), shape);
-    return 0;
-}
+// ---- the header
 
 static int read_header(struct pawl_npy_file *file)
 {
-    uint8_t prefix[PREFIX_BYTES] = { 0 };
-    char *header = NULL;
+    const size_t size = file->file_bytes < PAWL_NPY_HEAD_MAX ? (size_t)file->file_bytes
+                                                             : PAWL_NPY_HEAD_MAX;
+    struct pawl_npy_header header;
+    char *head = NULL;
 
-    if (file->file_bytes < PREFIX_BYTES)
-        return pawl_fail(PAWL_ECORRUPT, "%s: has %llu bytes, too few for a .npy file", file->path,
-                         (unsigned long long)file->file_bytes);
-    int rc = pawl_source_read(file->fd, file->path, prefix, sizeof(prefix), 0);
-    if (rc)
-        return rc;
-    if (memcmp(prefix, MAGIC, sizeof(MAGIC)))
-        return pawl_fail(PAWL_ECORRUPT, "%s: is no .npy file: it does not begin with \\x93NUMPY",
-                         file->path);
-    if (prefix[6] < 1 || prefix[6] > 3)
-        return pawl_fail(PAWL_ECORRUPT, "%s: .npy format version %d.%d; pawl reads 1 to 3",
-                         file->path, prefix[6], prefix[7]);
-    const uint64_t begin = prefix[6] == 1 ? 10 : 12;
-    uint64_t length = prefix[8] | (uint64_t)prefix[9] << 8;
-    if (prefix[6] > 1)
-        length |= (uint64_t)prefix[10] << 16 | (uint64_t)prefix[11] << 24;
-    if (length > HEADER_MAX || length > file->file_bytes - begin)
-        return pawl_fail(PAWL_ECORRUPT, "%s: a header of %llu bytes at byte 8; the file has %llu",
-                         file->path, (unsigned long long)length,
-                         (unsigned long long)file->file_bytes);
-    rc = pawl_alloc(&header, length + 1, "npy header");
+    int rc = pawl_alloc(&head, size, "npy header");
     if (!rc)
-        rc = pawl_source_read(file->fd, file->path, header, length, begin);
-    if (!rc) {
-        struct cursor cursor = { header, header, header + length, file, begin };
-        rc = parse(&cursor, file);
-    }
-    pawl_free(header);
+        rc = pawl_source_read(file->fd, file->path, head, size, 0);
+    if (!rc)
+        rc = pawl_npy_parse(&header, file->path, head, size, file->file_bytes);
+    pawl_free(head);
+    if (!rc && (header.dtype == PAWL_C64 || header.dtype == PAWL_C128))
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: dtype %s; a model takes no complex numbers", file->path,
+                       pawl_dtype_name(header.dtype));
     if (rc)
         return rc;
-    file->offset_bytes = begin + length;
-    return check_size(file);
+    file->dtype = header.dtype;
+    file->big_endian = header.big_endian;
+    file->fortran = header.fortran;
+    file->rank = header.rank;
+    memcpy(file->dim, header.dim, sizeof(file->dim));
+    file->count = header.count;
+    file->offset_bytes = header.offset_bytes;
+    return 0;
 }
 
 int pawl_npy_open(struct pawl_npy_file *out, const char *path)
@@ -390,6 +183,29 @@ int pawl_npy_integers(const struct pawl_npy_file *file, int64_t at, int64_t coun
 
 // ---- whole arrays
 
+// The elements of *data, 4 bytes each, from column-major order into row-major.
+static int turn(void **data, const struct pawl_npy_file *file)
+{
+    const uint32_t *from = *data;
+    int64_t at[PAWL_RANK_MAX] = { 0 };
+    uint32_t *to = NULL;
+
+    const int rc = pawl_alloc(&to, 4 * (size_t)file->count, file->path);
+    if (rc)
+        return rc;
+    for (int64_t i = 0; i < file->count; i++) {
+        int64_t place = 0;
+        for (int d = 0; d < file->rank; d++)
+            place = place * file->dim[d] + at[d];
+        to[place] = from[i];
+        for (int d = 0; d < file->rank && ++at[d] == file->dim[d]; d++)
+            at[d] = 0;
+    }
+    pawl_free(*data);
+    *data = to;
+    return 0;
+}
+
 int pawl_npy_read(const char *path, struct pawl_npy *out)
 {
     struct pawl_npy_file file;
@@ -406,6 +222,8 @@ int pawl_npy_read(const char *path, struct pawl_npy *out)
         rc = floats ? pawl_npy_floats(&file, at, count, raw, (float *)data + at)
                     : pawl_npy_integers(&file, at, count, raw, (int32_t *)data + at);
     }
+    if (!rc && file.fortran)
+        rc = turn(&data, &file);
     if (!rc) {
         *out = (struct pawl_npy){ .rank = file.rank,
                                   .dtype = floats ? PAWL_F32 : PAWL_I32,

@@ -5,12 +5,11 @@
 //     header: {'descr': '<f4', 'fortran_order': False, 'shape': (60000, 784), }
 //
 // Whole arrays for `predict`, or an open file of which rows are read as batches need them
-// (pairs.c). Read: f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8 and b1, of either byte order. Not read:
-// structures, objects (nothing is ever unpickled) and Fortran order. A claim is checked against the
-// file before memory is taken. Format: numpy.lib.format (NEP 1).
+// (pairs.c). Read: f2 f4 f8, i1 i2 i4 i8, u1 u2 u4 u8 and b1, of either byte order; Fortran order
+// by whole arrays only. The header: checkpoint/containers/npy.h.
 
-#ifndef PAWL_NPY_H
-#define PAWL_NPY_H
+#ifndef PAWL_NPY_FILE_H
+#define PAWL_NPY_FILE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +42,7 @@ struct pawl_npy_file {
     uint64_t file_bytes;
     enum pawl_dtype dtype;  // as stored
     bool big_endian;
+    bool fortran;           // column-major: rows are not runs of the file
     int rank;
     int64_t dim[PAWL_RANK_MAX];  // the unused ones are 1
     int64_t count;               // elements

@@ -46,6 +46,10 @@ static int open_files(struct pairs *pairs, const char *where)
     int rc = pawl_npy_open(&pairs->x, path);
     if (!rc)
         rc = pawl_npy_open(&pairs->y, comma + 1);
+    if (!rc && ((pairs->x.fortran && pairs->x.rank > 1) || (pairs->y.fortran && pairs->y.rank > 1)))
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: is in Fortran order; training reads rows as they lie. "
+                       "try: numpy.save(FILE, numpy.ascontiguousarray(array))",
+                       pairs->x.fortran ? pairs->x.path : pairs->y.path);
     return rc;
 }
 
