@@ -145,7 +145,8 @@ bool pawl_fit_note(struct pawl_fit *fit, const struct pawl_tensor *wanted,
     pawl_shape_text(b, sizeof(b), found->tensor.rank, found->tensor.dim);
     snprintf(fit->first, sizeof(fit->first), "layer '%.*s': tensor '%s' is %s %s in the model and "
              "%s %s in the file%s", layer, wanted->name, wanted->name,
-             pawl_dtype_name(wanted->dtype), a, pawl_dtype_name(found->tensor.dtype), b, likely(wanted, &found->tensor));
+             pawl_dtype_name(wanted->dtype), a, pawl_dtype_name(found->tensor.dtype), b,
+             likely(wanted, &found->tensor));
     return false;
 }
 

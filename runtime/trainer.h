@@ -79,6 +79,11 @@ void pawl_trainer_progress(struct pawl_trainer *trainer, struct pawl_progress *p
 // Goes on from there. PAWL_ECORRUPT: the data has changed, or the snapshot's training state makes
 // no sense. PAWL_EINVAL: seed or optimizer differ from the run's.
 int pawl_trainer_restore(struct pawl_trainer *trainer, const struct pawl_progress *progress);
+// What is asked for now and was not when the snapshot was taken ("learning_rate 0.001 -> 0.01,
+// batch 8 -> 16"), for people; "" when nothing is. training: as in pawl_progress.
+const char *pawl_trainer_changes(char *text, size_t text_bytes, const struct pawl_trainer *trainer,
+                                 const char *training);
+double pawl_trainer_loss(const struct pawl_trainer *trainer);  // of the last step; NaN: unknown
 // Goes on from a document's step count instead (weights and moments taken by pawl_model_take).
 void pawl_trainer_continue_at(struct pawl_trainer *trainer, uint64_t step);
 

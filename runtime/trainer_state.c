@@ -133,6 +133,67 @@ int pawl_trainer_restore(struct pawl_trainer *t, const struct pawl_progress *pro
     return rc;
 }
 
+double pawl_trainer_loss(const struct pawl_trainer *t)
+{
+    return t->loss;
+}
+
+// One setting's value in a few letters.
+static void short_value(char text[32], const json_t *value)
+{
+    char *all = value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6))
+                      : NULL;
+
+    snprintf(text, 32, "%.31s", all ? all : "none");
+    free(all);
+}
+
+static size_t add_changes(char *text, size_t text_bytes, size_t used, json_t *before, json_t *now)
+{
+    static const char *const quiet[] = { "data", "samples", "steps_total", "optimizer",
+                                         "schedule" };
+    char a[32], b[32];
+    const char *key;
+    json_t *value;
+
+    json_object_foreach(now, key, value) {
+        const json_t *old = json_object_get(before, key);
+        bool skip = !old || json_equal(value, old);
+        for (size_t i = 0; i < sizeof(quiet) / sizeof(*quiet); i++)
+            skip |= !strcmp(key, quiet[i]);
+        if (skip || used >= text_bytes) continue;
+        short_value(a, old);
+        short_value(b, value);
+        used += (size_t)snprintf(text + used, text_bytes - used, "%s%s %s -> %s", used ? ", " : "",
+                                 key, a, b);
+    }
+    return used;
+}
+
+const char *pawl_trainer_changes(char *text, size_t text_bytes, const struct pawl_trainer *t,
+                                 const char *training)
+{
+    json_t *before = json_loads(training ? training : "", 0, NULL);
+    char *closed = malloc(strlen(t->constant_text) + 2);
+    json_t *now = NULL;
+    size_t used = 0;
+
+    text[0] = 0;
+    if (closed) {
+        sprintf(closed, "%s}", t->constant_text);
+        now = json_loads(closed, 0, NULL);
+    }
+    used = add_changes(text, text_bytes, used, before, now);
+    used = add_changes(text, text_bytes, used, json_object_get(before, "optimizer"),
+                       json_object_get(now, "optimizer"));
+    add_changes(text, text_bytes, used, json_object_get(before, "schedule"),
+                json_object_get(now, "schedule"));
+    free(closed);
+    json_decref(before);
+    json_decref(now);
+    return text;
+}
+
 void pawl_trainer_continue_at(struct pawl_trainer *t, uint64_t step)
 {
     t->step = step;

@@ -14,6 +14,8 @@
 #include "runtime/cli/verbs.h"
 #include "runtime/report/words.h"
 
+enum { ROWS_MAX = 20 };  // for people; --json lists all
+
 // ---- for people
 
 static const char *words_of(char *text, size_t text_bytes, const struct pawl_entry *entry)
@@ -53,10 +55,12 @@ static int show(const struct pawl_diff *diff)
     if (diff->steps_differ)
         printf("step: A %llu, B %llu\n", (unsigned long long)diff->a->training->step,
                (unsigned long long)diff->b->training->step);
-    for (int i = 0; i < diff->count; i++)
+    for (int i = 0; i < diff->count && i < ROWS_MAX; i++)
         add_row(&table, &diff->differences[i]);
     const int rc = pawl_table_print(&table, &page);
     if (rc) return rc;
+    if (diff->count > ROWS_MAX)
+        printf("... and %d more. try: --json\n", diff->count - ROWS_MAX);
     if (diff->not_compared[0]) printf("not compared: %s\n", diff->not_compared);
     if (pawl_diff_is_same(diff))
         printf("identical: %lld tensors, %llu bytes\n", (long long)diff->same_tensors,
@@ -146,6 +150,8 @@ int pawl_verb_diff(const struct pawl_options *options)
 
     int rc = pawl_source_open(&a, options->arguments[0], NULL);
     if (!rc) rc = pawl_source_open(&b, options->arguments[1], NULL);
+    if (!rc) rc = pawl_document_verify(a);
+    if (!rc) rc = pawl_document_verify(b);
     diff.a = a;
     diff.b = b;
     if (!rc) rc = pawl_diff_make(&diff);

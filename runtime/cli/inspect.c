@@ -84,6 +84,8 @@ int pawl_verb_inspect(const struct pawl_options *options)
 
     int rc = pawl_source_open(&document, options->arguments[0], NULL);
     inspect.document = document;
+    // Figures of elements are figures of verified elements; names and shapes alone read no payload.
+    if (!rc && (options->crc || options->stats)) rc = pawl_document_verify(document);
     if (!rc) rc = check_pattern(&inspect);
     if (!rc) rc = load_architecture(&inspect);
     if (!rc) rc = options->json ? pawl_inspect_json(&inspect) : pawl_inspect_human(&inspect);

@@ -10,19 +10,25 @@
 #include "runtime/cli/verbs.h"
 #include "runtime/signals.h"
 
-// --export PATH[=FORMAT]: the last snapshot, written in another format.
+const char *train_export_path(char path[4096], const char *text)
+{
+    const char *equals = strrchr(text, '=');
+
+    snprintf(path, 4096, "%.*s", equals ? (int)(equals - text) : (int)strlen(text), text);
+    return equals ? equals + 1 : NULL;
+}
+
+// The last snapshot, written in another format. The same command again replaces what it wrote.
 static int export_model(const struct train *run)
 {
-    const char *text = run->options->export_to, *equals = strrchr(text, '=');
     struct pawl_document *document = NULL;
     char path[4096];
 
-    snprintf(path, sizeof(path), "%.*s", equals ? (int)(equals - text) : (int)strlen(text), text);
+    const char *format = train_export_path(path, run->options->export_to);
     int rc = pawl_document_read(&document, run->options->out);
     if (!rc)
         rc = pawl_document_write(document, path,
-                                 &(struct pawl_write_options){ .format = equals ? equals + 1 : NULL,
-                                                               .force = true });
+                                 &(struct pawl_write_options){ .format = format, .force = true });
     pawl_document_free(document);
     return rc;
 }

@@ -39,6 +39,9 @@ int train_open(struct train *run, int *status);
 // Returns the failure of a file that was asked for (--report, --trace, ...), having told it.
 int train_close(struct train *run);
 
+// train.c: the path of --export PATH[=FORMAT]; returns FORMAT or NULL.
+const char *train_export_path(char path[4096], const char *text);
+
 // train_resume.c: fills the trainer from the run directory, a path, or MODEL.
 int train_resume(struct train *run, int *status);
 

@@ -144,11 +144,21 @@ static int one_step(struct train *run)
     return 0;
 }
 
+static void tell_finished(const struct train *run)
+{
+    char words[128];
+
+    snprintf(words, sizeof(words), "already at step %" PRIu64 " of %" PRIu64 ": nothing left to "
+             "train. try: a larger --steps or --epochs", run->first_step, run->steps);
+    pawl_report_note(run->report, words);
+}
+
 int train_loop(struct train *run)
 {
     const double limit_s = run->options->max_duration_s;
     int rc = 0;
 
+    if (run->first_step >= run->steps) tell_finished(run);
     while (pawl_trainer_step_number(run->trainer) < run->steps) {
         const int signal = pawl_signals_pending();
         if (signal) return end_early(run, pawl_signal_name(signal), signal);

@@ -172,6 +172,21 @@ static int check_keep(const char *keep)
                      "best=2:val_loss:min", keep);
 }
 
+// --export PATH[=FORMAT]: a format that is known and can be written, before hours are spent.
+static int check_export(const char *text)
+{
+    const struct pawl_format *format = NULL;
+    char path[4096];
+
+    const char *name = train_export_path(path, text);
+    const int rc = pawl_format_find(&format, name, path);
+    if (rc)
+        return pawl_fail(rc, "--export %.200s: no known format. try: --export PATH=FORMAT, as in "
+                         "--export model=safetensors", text);
+    return format->write ? 0 : pawl_fail(PAWL_EINVAL, "--export %.200s: this version only reads %s",
+                                         text, format->name);
+}
+
 static int open_saver(struct train *run)
 {
     const struct pawl_options *o = run->options;
@@ -275,6 +290,7 @@ int train_open(struct train *run, int *status)
     if (!rc) rc = open_data(run);
     if (!rc) rc = choose(run);
     if (!rc) rc = read_metadata(run);
+    if (!rc && o->export_to) rc = check_export(o->export_to);
     if (!rc) {
         rc = open_report(run);
         unwritable = rc != 0;
@@ -298,7 +314,7 @@ int train_open(struct train *run, int *status)
     if (rc) return rc;
     run->first_step = pawl_trainer_step_number(run->trainer);
     run->val_loss = NAN;
-    run->last.loss = NAN;
+    run->last.loss = run->resumed_from >= 0 ? pawl_trainer_loss(run->trainer) : (double)NAN;
     run->saved_ns = pawl_io()->now_ns();
     tell_start(run);
     return 0;

@@ -58,6 +58,36 @@ static int resume_path(struct train *run, const char *path)
     return rc;
 }
 
+// What --meta kept goes on being kept; what is given now wins.
+static int merge_metadata(struct train *run, const char *saved)
+{
+    json_t *all = saved ? json_loads(saved, 0, NULL) : NULL;
+    json_t *given = json_loads(run->metadata_json, 0, NULL);
+    char *text = NULL;
+    int rc = 0;
+
+    if (all && given && !json_object_update(all, given)) text = json_dumps(all, JSON_COMPACT);
+    if (text) {
+        pawl_free(run->metadata_json);
+        run->metadata_json = NULL;
+        rc = pawl_strdup(&run->metadata_json, text);
+    }
+    free(text);
+    json_decref(all);
+    json_decref(given);
+    return rc;
+}
+
+static void tell_changes(struct train *run, const char *training)
+{
+    char changes[400], words[512];
+
+    pawl_trainer_changes(changes, sizeof(changes), run->trainer, training);
+    if (!changes[0]) return;
+    snprintf(words, sizeof(words), "goes on with other settings: %s", changes);
+    pawl_report_note(run->report, words);
+}
+
 // The run directory's own snapshots; step < 0: the newest.
 static int resume_own(struct train *run, int64_t step)
 {
@@ -67,7 +97,9 @@ static int resume_own(struct train *run, int64_t step)
                       : pawl_saver_load_step(run->saver, stream, (uint64_t)step, &progress);
 
     if (!rc) rc = pawl_trainer_restore(run->trainer, &progress);
+    if (!rc) rc = merge_metadata(run, progress.metadata);
     if (rc) return rc;
+    tell_changes(run, progress.training);
     run->resumed_from = (int64_t)progress.step;
     run->has_saved = true;
     run->saved_step = progress.step;

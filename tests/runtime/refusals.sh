@@ -191,6 +191,30 @@ checks=$((checks + 1))
 grep -q '"resumed_from":25' out ||
     { echo "resumed from another branch"; head -1 out; failed=$((failed + 1)); }
 
+# ---- what is kept and said when a run goes on
+refuse 64 '--export|foo.xyz|PATH=FORMAT' train $GPT --data text:text.txt --out never --steps 3 \
+    --export foo.xyz
+train $GPT --data text:text.txt --out goes --steps 4 --save-every 2 --meta 'a=1' --meta 'b=1'
+train $GPT --data text:text.txt --out goes --steps 6 --meta 'b=2' --lr 0.25 2> err
+grep -q 'goes on with other settings: learning_rate 0.001 -> 0.25$' err ||
+    { echo "a changed --lr is not told"; cat err; failed=$((failed + 1)); }
+"$PAWL" inspect goes --json > out
+tr -d ' \n' < out | grep -q '"metadata":{"a":1,"b":2}' ||
+    { echo "--meta was not carried over"; cat out; failed=$((failed + 1)); }
+train $GPT --data text:text.txt --out goes --steps 6 --lr 0.25 2> err
+grep -q 'already at step 6 of 6' err || { echo "done is not told"; failed=$((failed + 1)); }
+checks=$((checks + 3))
+for shard in goes/step-*6-*/shard-00000.safetensors; do
+    printf X | dd of="$shard" bs=1 seek=30000 conv=notrunc 2> dd.err
+done
+refuse 65 'shard-00000.safetensors|bytes' "$PAWL" diff goes goes
+"$PAWL" ckpt ls goes > out && code=0 || code=$?
+[ $code -eq 0 ] || { echo "ckpt ls reads payloads unasked"; failed=$((failed + 1)); }
+"$PAWL" ckpt ls goes --verify > out 2> err && code=0 || code=$?
+[ $code -eq 65 ] && grep -q damaged out && grep -q 'pawl verify goes' err ||
+    { echo "ckpt ls --verify: exit $code"; cat out err; failed=$((failed + 1)); }
+checks=$((checks + 2))
+
 # ---- a full and a read-only file system, where we may mount one
 mkdir small
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=2m tmpfs small 2> mount.err; then
