@@ -26,13 +26,14 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_pth_checkpoint,
     &pawl_format_pth_model,
     &pawl_format_npz,
+    &pawl_format_savedmodel,
     &pawl_format_architecture,
 };
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
 static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, npz, "
-                            "json (an architecture)";
+                            "savedmodel, json (an architecture)";
 
 // ---- files
 
@@ -436,13 +437,25 @@ static void recognise_moments(struct pawl_document *document)
     }
 }
 
+static const struct pawl_format *format_of(const struct pawl_document *document)
+{
+    for (int i = 0; i < FORMATS; i++)
+        if (!strcmp(formats[i]->name, document->format)) return formats[i];
+    return NULL;
+}
+
 int pawl_document_verify(const struct pawl_document *document)
 {
-    const struct pawl_format *format = NULL;
+    const struct pawl_format *format = format_of(document);
 
-    for (int i = 0; i < FORMATS; i++)
-        if (!strcmp(formats[i]->name, document->format)) format = formats[i];
     return format && format->verify ? format->verify(document) : 0;
+}
+
+bool pawl_document_has_checksums(const struct pawl_document *document)
+{
+    const struct pawl_format *format = format_of(document);
+
+    return format && format->verify;
 }
 
 int pawl_document_read(struct pawl_document **out, const char *path)

@@ -37,6 +37,8 @@ struct pawl_entry {
     // recognised after reading; other readers say it here.
     char slot[24];
     int of;
+    bool has_crc;     // the file has a checksum of the tensor's bytes:
+    uint32_t crc32c;  // this one
 };
 
 // Everything needed to go on training, beside the weights.
@@ -103,6 +105,7 @@ PAWL_API void pawl_document_free(struct pawl_document *document);  // accepts NU
 // What is computed with or converted was verified: every byte against the checksums that the
 // format has. PAWL_ECORRUPT: which tensor or file, where.
 PAWL_API int pawl_document_verify(const struct pawl_document *document);
+bool pawl_document_has_checksums(const struct pawl_document *document);  // that verify looks at
 
 // An empty document, for building one to write.
 int pawl_document_new(struct pawl_document **out);

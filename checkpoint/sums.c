@@ -11,8 +11,13 @@ enum { VERSION = 1, CRC_CALL_BYTES = 1 << 30 };
 
 uint32_t pawl_crc32c(const void *bytes, size_t size)
 {
+    return pawl_crc32c_more(0, bytes, size);
+}
+
+uint32_t pawl_crc32c_more(uint32_t before, const void *bytes, size_t size)
+{
     const unsigned char *next = bytes;
-    unsigned crc = ~0u;
+    unsigned crc = ~before;
 
     while (size) {
         const int part = size < CRC_CALL_BYTES ? (int)size : CRC_CALL_BYTES;  // it counts in int

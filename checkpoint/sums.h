@@ -31,6 +31,8 @@
 enum { PAWL_CHUNK_LOG2 = 22, PAWL_CHUNK_BYTES = 1 << PAWL_CHUNK_LOG2, PAWL_SUMS_HEAD_BYTES = 80 };
 
 uint32_t pawl_crc32c(const void *bytes, size_t size);
+// Of what came before, whose CRC is `before` (0: nothing), and these bytes.
+uint32_t pawl_crc32c_more(uint32_t before, const void *bytes, size_t size);
 
 struct pawl_sums {
     struct pawl_attempt attempt;

@@ -27,6 +27,13 @@ uint32_t pawl_table_mask(uint32_t crc)
     return (crc >> 15 | crc << 17) + 0xa282ead8u;
 }
 
+uint32_t pawl_table_unmask(uint32_t masked)
+{
+    const uint32_t rotated = masked - 0xa282ead8u;
+
+    return rotated >> 17 | rotated << 15;
+}
+
 static uint32_t little(const unsigned char *bytes)
 {
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16

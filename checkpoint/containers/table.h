@@ -23,6 +23,7 @@ enum { PAWL_TABLE_KEY_MAX = 4096 };
 
 // As stored: rotated and offset, so that the CRC of data that hold their own CRC is no constant.
 uint32_t pawl_table_mask(uint32_t crc);
+uint32_t pawl_table_unmask(uint32_t masked);
 
 // One entry; key and value live during the call. Non-zero ends the reading with that code.
 typedef int pawl_table_each(void *context, const unsigned char *key, size_t key_size,

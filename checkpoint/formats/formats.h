@@ -11,6 +11,7 @@ extern const struct pawl_format pawl_format_pth;          // torch: a state_dict
 extern const struct pawl_format pawl_format_pth_checkpoint;
 extern const struct pawl_format pawl_format_pth_model;
 extern const struct pawl_format pawl_format_npz;          // NumPy: weights
+extern const struct pawl_format pawl_format_savedmodel;   // TensorFlow's directory
 extern const struct pawl_format pawl_format_architecture; // pawl's own JSON
 
 #endif

@@ -138,14 +138,17 @@ static int verify_file(bool json, const char *path)
     uint64_t bytes = 0;
 
     int rc = pawl_document_read(&document, path);
+    if (!rc) rc = pawl_document_verify(document);
     if (!rc) rc = read_all(document, &bytes);
     if (!rc && json)
         printf("{\"ok\": true, \"format\": \"%s\", \"tensors\": %d, \"bytes\": %" PRIu64 "}\n",
                document->format, document->weight_count, bytes);
     if (!rc && !json)
-        printf("whole        %s, %d tensors, %s; the format has no checksums: its structure was "
-               "checked, and every byte can be read\n", document->format, document->weight_count,
-               pawl_words_bytes(size, (double)bytes));
+        printf("whole        %s, %d tensors, %s; %s, and every byte can be read\n",
+               document->format, document->weight_count, pawl_words_bytes(size, (double)bytes),
+               pawl_document_has_checksums(document)
+                   ? "its structure and its checksums hold"
+                   : "the format has no checksums: its structure was checked");
     pawl_document_free(document);
     return rc;
 }
