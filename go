@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")"
 
-BUILD_PACKAGES="build-essential cmake ninja-build pkg-config zlib1g-dev libjansson-dev libisal-dev"
+BUILD_PACKAGES="build-essential cmake ninja-build pkg-config zlib1g-dev libjansson-dev libisal-dev
+ liburing-dev"
 TEST_PACKAGES="libcriterion-dev strace"
 DEMO_PACKAGES="dataset-fashion-mnist"
 

@@ -254,6 +254,7 @@ static void join(struct pawl_layout *layout)
         *last = (struct pawl_stretch){ part->memory, part->tensor.offset_bytes,
                                        part->tensor.size_bytes };
     }
+    memcpy(layout->in_file, layout->stretches, (size_t)layout->stretch_count * sizeof(*last));
     qsort(layout->stretches, (size_t)layout->stretch_count, sizeof(*last), compare_stretches);
 }
 
@@ -263,6 +264,7 @@ static void clear(struct pawl_layout *layout)
     pawl_free(layout->order);
     pawl_free(layout->by_name);
     pawl_free(layout->stretches);
+    pawl_free(layout->in_file);
     pawl_text_free(&layout->header);
     pawl_text_free(&layout->index);
     *layout = (struct pawl_layout){ .parts = layout->parts, .part_count = layout->part_count,
@@ -278,6 +280,7 @@ int pawl_layout_finish(struct pawl_layout *layout, const char *shard_name)
     if (!rc) rc = pawl_alloc(&layout->by_name, count * sizeof(int), "tensor names");
     if (!rc)
         rc = pawl_alloc(&layout->stretches, count * sizeof(*layout->stretches), "stretches");
+    if (!rc) rc = pawl_alloc(&layout->in_file, count * sizeof(*layout->in_file), "stretches");
     if (!rc) rc = sort_names(layout);
     if (!rc) rc = place(layout);
     if (!rc) rc = write_header(layout);

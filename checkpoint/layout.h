@@ -35,6 +35,7 @@ struct pawl_layout {
     int *by_name;             // indices of parts by their names
     int part_count, part_room;
     struct pawl_stretch *stretches;  // by memory address; none is empty
+    struct pawl_stretch *in_file;    // the same by offset
     int stretch_count;
     struct pawl_text header;  // the file's first bytes, a multiple of 4096
     size_t identity_at;       // where in the header pawl_layout_identify writes

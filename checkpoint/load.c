@@ -4,13 +4,14 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "checkpoint/recover.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
-enum { PAGE = 4096, LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
+enum { LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
 
 // ---- what was passed over
 
@@ -55,68 +56,38 @@ bool pawl_saver_skipped(const struct pawl_saver *saver, int i, uint64_t *step, c
     return true;
 }
 
-// ---- one snapshot's bytes
+// ---- into the tensors
 
-// All shards of a snapshot in memory, one after the other, each from a page of its own.
-struct bytes {
+// Where a part of a shard goes.
+struct piece {
+    uint64_t offset, size;
     char *memory;
-    uint64_t size;
-    bool own;  // not the ring
 };
 
-static uint64_t pages(uint64_t size)
-{
-    return (size + PAGE - 1) / PAGE * PAGE;
-}
+// The pieces of one shard by offset, and who takes chunks of it.
+struct landing {
+    struct pawl_saver *saver;
+    struct pawl_stream *stream;
+    struct piece *pieces;
+    size_t count, room;
+    pthread_mutex_t lock;  // guards stream
+};
 
-static int find_room(struct bytes *out, struct pawl_saver *saver,
-                     const struct pawl_manifest *manifest)
+static int add_piece(struct landing *landing, uint64_t offset, uint64_t size, char *memory)
 {
-    void *memory;
-
-    *out = (struct bytes){ 0 };
-    for (int rank = 0; rank < manifest->ranks; rank++)
-        out->size += pages(manifest->files[1 + 2 * rank].bytes);
-    if (out->size <= saver->ring.size_bytes) {
-        out->memory = saver->ring.memory;
-        return 0;
+    if (landing->count == landing->room) {
+        const size_t room = landing->room ? 2 * landing->room : 64;
+        const int rc = pawl_realloc(&landing->pieces, room * sizeof(*landing->pieces), "pieces");
+        if (rc) return rc;
+        landing->room = room;
     }
-    // Written with other names or by more ranks: a header may be longer than ours.
-    const int rc = pawl_pages_alloc(&memory, out->size, "the snapshot");
-    if (rc) return rc;
-    out->memory = memory;
-    out->own = true;
+    landing->pieces[landing->count++] = (struct piece){ offset, size, memory };
     return 0;
 }
 
-static int read_shards(const struct bytes *bytes, const char *directory,
-                       const struct pawl_manifest *manifest)
-{
-    uint64_t at = 0;
-    int rc = 0;
-
-    for (int rank = 0; !rc && rank < manifest->ranks; rank++) {
-        rc = pawl_shard_read(directory, manifest, rank, bytes->memory + at);
-        at += pages(manifest->files[1 + 2 * rank].bytes);
-    }
-    return rc;
-}
-
-static uint64_t shard_start(const struct pawl_manifest *manifest, const char *name)
-{
-    uint64_t at = 0;
-
-    for (int i = 1; i < manifest->file_count && strcmp(manifest->files[i].name, name); i += 2)
-        at += pages(manifest->files[i].bytes);
-    return at;
-}
-
-// ---- into the tensors
-
-// The pieces of one tensor, in order, without gap, together all of it.
-static int copy_tensor(struct pawl_stream *stream, const struct pawl_part *part,
-                       const json_t *pieces, const struct bytes *bytes,
-                       const struct pawl_manifest *manifest)
+// The pieces of one tensor: in order, without gap, together all of it. Those in file are added.
+static int find_pieces(struct landing *landing, const struct pawl_part *part,
+                       const json_t *pieces, const char *file)
 {
     const size_t element = pawl_dtype_bytes(part->tensor.dtype);
     const json_t *piece;
@@ -124,37 +95,129 @@ static int copy_tensor(struct pawl_stream *stream, const struct pawl_part *part,
     size_t i;
 
     json_array_foreach(pieces, i, piece) {
-        const char *file = json_string_value(json_object_get(piece, "file"));
+        const char *in = json_string_value(json_object_get(piece, "file"));
         const uint64_t size = (uint64_t)json_integer_value(json_object_get(piece, "bytes"));
         const uint64_t from = (uint64_t)json_integer_value(json_object_get(piece, "offset"));
         const json_int_t start = json_integer_value(json_object_get(piece, "start"));
         if (start < 0 || (uint64_t)start * element != done
             || size > part->tensor.size_bytes - done)
             break;
-        pawl_stream_copy(stream, part->memory + done,
-                         bytes->memory + shard_start(manifest, file) + from, size);
+        const int rc = !size || strcmp(in, file)
+                           ? 0 : add_piece(landing, from, size, part->memory + done);
+        if (rc) return rc;
         done += size;
     }
     if (done == part->tensor.size_bytes) return 0;
     return pawl_fail(PAWL_ECORRUPT, "tensor %s: its pieces do not make a whole", part->tensor.name);
 }
 
-static int copy_tensors(struct pawl_saver *saver, struct pawl_stream *stream,
-                        const json_t *document, const struct bytes *bytes,
-                        const struct pawl_manifest *manifest)
+static int by_offset(const void *a, const void *b)
+{
+    const uint64_t x = ((const struct piece *)a)->offset, y = ((const struct piece *)b)->offset;
+
+    return x < y ? -1 : x > y;
+}
+
+// What lies side by side in the file and in memory is one copy. Nothing may lie in two: then a
+// chunk's pieces would not be neighbours, and some would be missed.
+static int join_pieces(struct landing *landing)
+{
+    size_t count = 0;
+
+    if (landing->count)
+        qsort(landing->pieces, landing->count, sizeof(*landing->pieces), by_offset);
+    for (size_t i = 0; i < landing->count; i++) {
+        struct piece *last = count ? &landing->pieces[count - 1] : NULL;
+        const struct piece *piece = &landing->pieces[i];
+        if (last && last->offset + last->size > piece->offset)
+            return pawl_fail(PAWL_ECORRUPT, "two tensors have the same bytes of a file, at %llu",
+                             (unsigned long long)piece->offset);
+        if (last && last->offset + last->size == piece->offset
+            && last->memory + last->size == piece->memory)
+            last->size += piece->size;
+        else
+            landing->pieces[count++] = *piece;
+    }
+    landing->count = count;
+    return 0;
+}
+
+static int find_landing(struct landing *landing, const json_t *document, const char *file)
 {
     const json_t *tensor;
     size_t i;
-    int rc = 0;
 
+    landing->count = 0;
     json_array_foreach(json_object_get(document, "tensors"), i, tensor) {
         const struct pawl_part *part = pawl_layout_find(
-            &saver->layout, json_string_value(json_object_get(tensor, "name")));
-        rc = copy_tensor(stream, part, json_object_get(tensor, "pieces"), bytes, manifest);
-        if (rc) break;
+            &landing->saver->layout, json_string_value(json_object_get(tensor, "name")));
+        const int rc = find_pieces(landing, part, json_object_get(tensor, "pieces"), file);
+        if (rc) return rc;
     }
-    const int waited = pawl_stream_wait(stream);
-    return rc ? rc : waited;
+    return join_pieces(landing);
+}
+
+// The first piece that ends after offset.
+static size_t piece_after(const struct landing *landing, uint64_t offset)
+{
+    size_t low = 0, high = landing->count;
+
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (landing->pieces[middle].offset + landing->pieces[middle].size <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+// On the host each reader copies what it has just summed. Elsewhere one at a time queues copies,
+// and waits for them, because its memory is the next chunk's.
+static int take_chunk(void *context, uint64_t offset, const char *bytes, size_t size)
+{
+    struct landing *landing = context;
+    const bool host = landing->saver->in_passing;
+    const uint64_t end = offset + size;
+    int rc = 0;
+
+    if (!host) pthread_mutex_lock(&landing->lock);
+    for (size_t i = piece_after(landing, offset);
+         i < landing->count && landing->pieces[i].offset < end; i++) {
+        const struct piece *piece = &landing->pieces[i];
+        const uint64_t from = piece->offset > offset ? piece->offset : offset;
+        const uint64_t piece_end = piece->offset + piece->size;
+        const uint64_t to = piece_end < end ? piece_end : end;
+        char *out = piece->memory + (from - piece->offset);
+        if (host)
+            memcpy(out, bytes + (from - offset), to - from);
+        else
+            pawl_stream_copy(landing->stream, out, bytes + (from - offset), to - from);
+    }
+    if (!host) {
+        rc = pawl_stream_wait(landing->stream);
+        pthread_mutex_unlock(&landing->lock);
+    }
+    return rc;
+}
+
+static int read_shards(struct pawl_saver *saver, struct pawl_stream *stream,
+                       const char *directory, const json_t *document,
+                       const struct pawl_manifest *manifest)
+{
+    struct landing landing = { .saver = saver, .stream = stream };
+    const struct pawl_sink sink = { &landing, take_chunk, saver->ring.memory,
+                                    (int)(saver->ring.size_bytes >> PAWL_CHUNK_LOG2) };
+    int rc = pawl_stream_wait(stream);
+
+    pthread_mutex_init(&landing.lock, NULL);
+    for (int rank = 0; !rc && rank < manifest->ranks; rank++) {
+        rc = find_landing(&landing, document, manifest->files[1 + 2 * rank].name);
+        if (!rc) rc = pawl_shard_read(directory, manifest, rank, &sink);
+    }
+    pthread_mutex_destroy(&landing.lock);
+    pawl_free(landing.pieces);
+    return rc;
 }
 
 // ---- the rest of the document
@@ -200,7 +263,6 @@ static int read_once(struct pawl_saver *saver, struct pawl_stream *stream, const
                      struct pawl_progress *progress, bool *fits)
 {
     struct pawl_manifest manifest;
-    struct bytes bytes = { 0 };
     json_t *document = NULL;
 
     *fits = true;
@@ -214,10 +276,8 @@ static int read_once(struct pawl_saver *saver, struct pawl_stream *stream, const
         *fits = false;
         goto out;
     }
-    rc = find_room(&bytes, saver, &manifest);
-    if (!rc) rc = read_shards(&bytes, path, &manifest);
+    rc = read_shards(saver, stream, path, document, &manifest);
     if (!rc) rc = read_progress(saver, document, progress);
-    if (!rc) rc = copy_tensors(saver, stream, document, &bytes, &manifest);
     if (rc) goto out;
     saver->manifest.has_previous = true;
     saver->manifest.previous_step = manifest.attempt.step;
@@ -225,7 +285,6 @@ static int read_once(struct pawl_saver *saver, struct pawl_stream *stream, const
     // What this process saved before it went back may hold the names of the steps to come.
     if (saver->attempted) atomic_store(&saver->renew, true);
 out:
-    if (bytes.own) pawl_pages_free(bytes.memory, bytes.size);
     json_decref(document);
     pawl_manifest_free(&manifest);
     return rc;

@@ -2,13 +2,10 @@
 
 #include "checkpoint/saver_private.h"
 
-#include <linux/ioprio.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <jansson.h>
 
@@ -16,16 +13,7 @@
 #include "kernels/io.h"
 #include "kernels/thread.h"
 
-enum { NICE = 10, SMALL_FILES_BYTES = 1 << 20 };
-
-// Storage time goes to others first, unless somebody waits for this snapshot.
-static void set_priority(bool urgent)
-{
-    const int idle = IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0);
-    const int best = IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4);
-
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, urgent ? best : idle);
-}
+enum { NICE = 5, SMALL_FILES_BYTES = 1 << 20 };
 
 // ---- the document
 
@@ -51,7 +39,7 @@ static int add_object(struct pawl_text *text, const char *name, const struct paw
 
 static int write_document(struct pawl_saver *saver)
 {
-    const struct pawl_request *request = &saver->request;
+    const struct pawl_request *request = saver->current;
     struct pawl_text *text = &saver->document;
 
     pawl_text_clear(text);
@@ -82,7 +70,7 @@ static int write_document(struct pawl_saver *saver)
 // A name is used once: after a failure, or to save a step again, comes a new epoch.
 static int prepare(struct pawl_saver *saver)
 {
-    const uint64_t step = saver->request.step;
+    const uint64_t step = saver->current->step;
 
     int rc = write_document(saver);
     if (rc) return rc;
@@ -97,36 +85,109 @@ static int prepare(struct pawl_saver *saver)
     return pawl_commit_begin(&saver->commit, step, saver->layout.file_bytes + SMALL_FILES_BYTES);
 }
 
+// Nobody waits: storage serves others first.
+static void set_priority(struct pawl_saver *saver)
+{
+    const bool idle = !saver->current->urgent
+                      && !atomic_load_explicit(&saver->hurry, memory_order_relaxed);
+
+    pawl_transfers_idle_self(idle);
+    pawl_transfers_idle(saver->transfers, idle);
+}
+
+// ---- the chunks that are to be written
+
+static void release_frame(struct pawl_saver *saver)
+{
+    const uint64_t ended = atomic_load_explicit(&saver->ended, memory_order_relaxed);
+
+    atomic_store_explicit(&saver->released, ended + 1, memory_order_release);
+}
+
+static int next(void *context, bool wait, uint64_t *chunk, const char **bytes)
+{
+    struct pawl_saver *saver = context;
+    const uint64_t count = pawl_sums_chunks(saver->layout.file_bytes);
+
+    if (atomic_load_explicit(&saver->hurry, memory_order_relaxed)) set_priority(saver);
+    if (!saver->ring.frames)
+        return pawl_belt_next(&saver->belt, saver->in_passing ? NULL : saver->lane[0].stream, wait,
+                              chunk, bytes);
+    if (saver->next_chunk == count) return 0;
+    *chunk = saver->next_chunk++;
+    *bytes = pawl_ring_frame(&saver->ring, saver->current->frame) + (*chunk << PAWL_CHUNK_LOG2);
+    return 1;
+}
+
+// When the belt has passed the last of the state, the snapshot is taken.
+static void tell_taken(struct pawl_saver *saver)
+{
+    struct pawl_save_event event = saver->current->event;
+
+    if (saver->told_taken) return;
+    saver->told_taken = true;
+    saver->current->event.copy_end_ns = event.copy_end_ns = pawl_io()->now_ns();
+    event.state = PAWL_SAVE_TAKEN;
+    event.stall_ns = atomic_load_explicit(&saver->current->stall_ns, memory_order_relaxed);
+    pawl_saver_mark(saver, saver->current->mark, event.step, PAWL_STEP_TAKEN);
+    pawl_events_put(&saver->thread_events, &event);
+}
+
+static void written(void *context, uint64_t chunk)
+{
+    struct pawl_saver *saver = context;
+
+    if (!saver->ring.frames) {
+        pawl_belt_written(&saver->belt, chunk);
+        if (pawl_belt_is_filled(&saver->belt)) tell_taken(saver);
+    }
+    if (++saver->chunks_written == pawl_sums_chunks(saver->layout.file_bytes))
+        release_frame(saver);
+}
+
+static void ahead(void *context)
+{
+    struct pawl_saver *saver = context;
+
+    if (!saver->ring.frames)
+        pawl_belt_ahead(&saver->belt, saver->in_passing ? NULL : saver->lane[0].stream);
+}
+
 // The one place where ranks will meet: each sends its receipt, the coordinator gathers them. With
 // one rank there is nothing to send.
 static int write_and_commit(struct pawl_saver *saver)
 {
-    const struct pawl_shard shard = { saver->commit.attempt, 0, 1, saver->ring.memory,
-                                      saver->layout.file_bytes, saver->sums,
-                                      &saver->written };
+    const struct pawl_chunks chunks = { saver, next, written, ahead };
+    const struct pawl_shard shard = { .attempt = saver->commit.attempt, .ranks = 1,
+                                      .size_bytes = saver->layout.file_bytes, .sums = saver->sums,
+                                      .written = &saver->written, .chunks = &chunks,
+                                      .transfers = saver->transfers };
+    const struct pawl_request *request = saver->current;
     struct pawl_receipt receipt;
 
-    pawl_layout_identify(&saver->layout, saver->ring.memory, &saver->commit.attempt);
+    if (saver->ring.frames)
+        pawl_layout_identify(&saver->layout, pawl_ring_frame(&saver->ring, request->frame),
+                             &saver->commit.attempt);
+    else
+        pawl_belt_name(&saver->belt, &saver->commit.attempt);
     int rc = pawl_shard_write(&receipt, saver->commit.directory, &shard);
     if (rc) return rc;
-    saver->manifest.epoch = saver->request.epoch;
-    saver->manifest.metric = saver->request.metric;
+    pawl_saver_mark(saver, request->mark, request->step, PAWL_STEP_LOCAL);
+    saver->manifest.epoch = request->epoch;
+    saver->manifest.metric = request->metric;
     return pawl_commit_finish(&saver->commit, &saver->manifest, &receipt, &saver->document);
 }
 
 static int write_snapshot(struct pawl_saver *saver)
 {
-    struct pawl_save_event *event = &saver->request.event;
+    struct pawl_save_event *event = &saver->current->event;
 
-    if (!saver->in_passing) {
-        const int rc = pawl_stream_wait(saver->stream);
-        event->copy_end_ns = pawl_io()->now_ns();
+    if (!saver->in_passing && saver->ring.frames) {
+        const int rc = pawl_stream_wait(saver->lane[saver->current->frame].stream);
         if (rc) return rc;
-        event->state = PAWL_SAVE_TAKEN;
-        pawl_events_put(&saver->thread_events, event);
+        tell_taken(saver);
     }
     event->write_start_ns = pawl_io()->now_ns();
-    atomic_store_explicit(&saver->written, 0, memory_order_relaxed);
     int rc = prepare(saver);
     if (!rc) {
         strcpy(event->path, saver->commit.directory);
@@ -155,19 +216,38 @@ static bool was_skipped(void *context, const char *path)
     return found;
 }
 
-static void persist(struct pawl_saver *saver)
+static void end(struct pawl_saver *saver, int rc)
 {
-    struct pawl_save_event *event = &saver->request.event;
+    struct pawl_save_event *event = &saver->current->event;
 
-    set_priority(saver->request.urgent);
-    const int rc = write_snapshot(saver);
     event->write_end_ns = pawl_io()->now_ns();
-    if (saver->request.urgent) event->stall_ns = event->write_end_ns - event->asked_ns;
+    event->stall_ns = saver->current->urgent
+                          ? event->write_end_ns - event->asked_ns
+                          : atomic_load_explicit(&saver->current->stall_ns, memory_order_relaxed);
     event->state = rc ? PAWL_SAVE_FAILED : PAWL_SAVE_DURABLE;
     if (rc) snprintf(event->error, sizeof(event->error), "%s", pawl_error());
+    if (rc && !saver->ring.frames) pawl_belt_break(&saver->belt, "it could not be written");
+    pawl_saver_mark(saver, saver->current->mark, event->step,
+                    rc ? PAWL_STEP_FAILED : PAWL_STEP_DURABLE);
     pawl_events_put(&saver->thread_events, event);
-    pawl_saver_end(saver, rc, rc ? event->error : "");
-    // From here on the request and the ring are the trainer's again.
+    release_frame(saver);
+    atomic_store_explicit(&saver->writing, false, memory_order_relaxed);
+    // From here on the request is the trainer's again.
+    pawl_saver_told(saver, rc, rc ? pawl_error() : "", true);
+}
+
+static void persist(struct pawl_saver *saver)
+{
+    const uint64_t number = atomic_load_explicit(&saver->ended, memory_order_relaxed);
+
+    saver->current = &saver->request[number % PAWL_REQUESTS];
+    saver->next_chunk = saver->chunks_written = 0;
+    saver->told_taken = false;
+    atomic_store_explicit(&saver->written, 0, memory_order_relaxed);
+    atomic_store_explicit(&saver->writing, true, memory_order_relaxed);
+    set_priority(saver);
+    const int rc = write_snapshot(saver);
+    end(saver, rc);
     if (!rc) (void)pawl_retain(saver->where, &saver->keep, &saver->lease, was_skipped, saver);
 }
 
@@ -181,10 +261,11 @@ void *pawl_persist_thread(void *context)
     for (;;) {
         while (sem_wait(&saver->work))
             continue;
-        if (atomic_load_explicit(&saver->state, memory_order_acquire) == PAWL_WRITING)
+        // Who ends a request is this thread alone.
+        const uint64_t ended = atomic_load_explicit(&saver->ended, memory_order_relaxed);
+        if (ended < atomic_load_explicit(&saver->handed, memory_order_acquire))
             persist(saver);
-        if (atomic_load(&saver->closing)
-            && atomic_load_explicit(&saver->state, memory_order_acquire) != PAWL_WRITING)
+        else if (atomic_load(&saver->closing))
             return NULL;
     }
 }

@@ -4,17 +4,28 @@
 
 #include <string.h>
 
+#include "checkpoint/sums.h"
 #include "kernels/memory.h"
 
-enum { PAGE = 4096, COPY_ALIGN = 64, SPARE_SPANS = 256 };
+enum { PAGE = 4096, COPY_ALIGN = 64, SPARE_SPANS = 256, SLOTS_MIN = 4 };
 
 int pawl_ring_open(struct pawl_ring *ring, struct pawl_device *device,
-                   const struct pawl_layout *layout)
+                   const struct pawl_layout *layout, uint64_t memory_bytes)
 {
     const int room = 2 * layout->part_count + SPARE_SPANS;
 
     *ring = (struct pawl_ring){ .device = device, .handed_room = room };
-    ring->size_bytes = (layout->file_bytes + PAGE - 1) / PAGE * PAGE;
+    ring->frame_bytes = (layout->file_bytes + PAGE - 1) / PAGE * PAGE;
+    if (!memory_bytes) memory_bytes = ring->frame_bytes;
+    const uint64_t frames = memory_bytes / ring->frame_bytes;
+    ring->frames = frames < PAWL_FRAMES_MAX ? (int)frames : PAWL_FRAMES_MAX;
+    ring->size_bytes = ring->frames ? (uint64_t)ring->frames * ring->frame_bytes
+                                    : memory_bytes / PAWL_CHUNK_BYTES * PAWL_CHUNK_BYTES;
+    if (!ring->frames && ring->size_bytes < SLOTS_MIN * PAWL_CHUNK_BYTES)
+        return pawl_fail(PAWL_EINVAL, "host memory of %llu bytes is too little: a snapshot goes "
+                         "through it in chunks, and needs at least %llu",
+                         (unsigned long long)memory_bytes,
+                         (unsigned long long)SLOTS_MIN * PAWL_CHUNK_BYTES);
     int rc = pawl_alloc(&ring->handed, (size_t)room * sizeof(*ring->handed), "ring");
     if (!rc) rc = pawl_device_alloc(device, &ring->memory, ring->size_bytes, PAWL_ON_HOST);
     if (rc) pawl_ring_close(ring);
@@ -29,8 +40,14 @@ void pawl_ring_close(struct pawl_ring *ring)
     *ring = (struct pawl_ring){ 0 };
 }
 
-void pawl_ring_begin(struct pawl_ring *ring)
+char *pawl_ring_frame(const struct pawl_ring *ring, int frame)
 {
+    return ring->memory + (uint64_t)frame * ring->frame_bytes;
+}
+
+void pawl_ring_begin(struct pawl_ring *ring, int frame)
+{
+    ring->frame = pawl_ring_frame(ring, frame);
     ring->handed_count = 0;
 }
 
@@ -80,14 +97,14 @@ void *pawl_ring_hand(struct pawl_ring *ring, const struct pawl_layout *layout, c
     memmove(span + 1, span, (size_t)(ring->handed_count - at) * sizeof(*span));
     *span = (struct pawl_span){ start, start + bytes };
     ring->handed_count++;
-    return ring->memory + start;
+    return ring->frame + start;
 }
 
 static void copy(struct pawl_ring *ring, const struct pawl_stretch *stretch,
                  struct pawl_stream *stream, uint64_t start, uint64_t end)
 {
     if (start < end)
-        pawl_stream_copy(stream, ring->memory + start,
+        pawl_stream_copy(stream, ring->frame + start,
                          stretch->memory + (start - stretch->offset_bytes), end - start);
 }
 

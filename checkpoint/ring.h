@@ -1,11 +1,15 @@
 // ring.h - the pinned memory that holds a snapshot: the bytes of the file, as they will be written.
 //
-//     ring    | header | stretch ........ | stretch ... |
+//     frame   | header | stretch ........ | stretch ... |
 //                        ^ handed to the update: it writes the old values here in passing
 //                                 ^ the rest is copied by pawl_ring_copy_rest
 //
-// Memory: taken at open, nothing later. Threads: one owner at a time (the trainer while a snapshot
-// is being taken, the saver's thread while it is written).
+// One frame, or as many as the memory that was asked for holds: then the next snapshot is taken
+// while one is written. With less memory than a frame has, the ring is the slots of a belt (belt.h)
+// and there is no frame.
+//
+// Memory: taken at open, nothing later. Threads: a frame has one owner at a time (the trainer while
+// a snapshot is being taken, the saver's thread while it is written).
 
 #ifndef PAWL_RING_H
 #define PAWL_RING_H
@@ -19,18 +23,25 @@ struct pawl_span {
 
 struct pawl_ring {
     struct pawl_device *device;
-    char *memory;         // 4096-aligned
-    uint64_t size_bytes;  // the file's length, rounded up to 4096
+    char *memory;          // 4096-aligned
+    uint64_t size_bytes;   // of all frames, or of the slots
+    uint64_t frame_bytes;  // the file's length, rounded up to 4096
+    int frames;            // 0: slots
+    char *frame;           // the one that is being taken
     struct pawl_span *handed;  // ascending, disjoint: promised to be written by others
     int handed_count, handed_room;
 };
 
+enum { PAWL_FRAMES_MAX = 4 };
+
+// memory_bytes: at most so many; 0: one frame. At least 4 chunks, or PAWL_EINVAL.
 int pawl_ring_open(struct pawl_ring *ring, struct pawl_device *device,
-                   const struct pawl_layout *layout);
+                   const struct pawl_layout *layout, uint64_t memory_bytes);
 void pawl_ring_close(struct pawl_ring *ring);
 
-// Forgets what was handed out.
-void pawl_ring_begin(struct pawl_ring *ring);
+char *pawl_ring_frame(const struct pawl_ring *ring, int frame);
+// A snapshot is taken into that frame from now on; forgets what was handed out.
+void pawl_ring_begin(struct pawl_ring *ring, int frame);
 // Where the bytes of [memory, memory + bytes) go, 64-byte aligned; NULL when they are not within
 // one stretch, not aligned, handed out already, or no more can be remembered.
 void *pawl_ring_hand(struct pawl_ring *ring, const struct pawl_layout *layout, const void *memory,

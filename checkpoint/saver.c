@@ -110,22 +110,36 @@ int pawl_saver_add(struct pawl_saver *saver, const char *name, void *memory,
 
 // ---- getting ready
 
+static int open_lane(struct pawl_lane *lane, struct pawl_device *device)
+{
+    int rc = pawl_stream_open(&lane->stream, device);
+
+    if (!rc) rc = pawl_event_open(&lane->asked, device);
+    if (!rc) rc = pawl_event_open(&lane->copied, device);
+    return rc;
+}
+
 static int take_room(struct pawl_saver *saver)
 {
     const struct pawl_layout *layout = &saver->layout;
 
-    int rc = pawl_ring_open(&saver->ring, saver->device, layout);
+    int rc = pawl_ring_open(&saver->ring, saver->device, layout, saver->host_memory_bytes);
+    if (!rc && !saver->ring.frames)
+        rc = pawl_belt_open(&saver->belt, layout, saver->ring.memory,
+                            saver->ring.size_bytes >> PAWL_CHUNK_LOG2, saver->in_passing);
+    if (!rc && !saver->read_only) rc = pawl_transfers_open(&saver->transfers, PAWL_SHARD_DEPTH);
     if (!rc) rc = pawl_alloc(&saver->sums, pawl_sums_bytes(layout->file_bytes), "checksums");
     if (!rc) rc = pawl_manifest_new(&saver->manifest, 1);
     if (!rc)
         rc = pawl_text_reserve(&saver->document, layout->index.size + 2 * STRINGS_ROOM
                                + (saver->architecture ? strlen(saver->architecture) : 0));
-    if (!rc) rc = pawl_text_reserve(&saver->request.training, STRINGS_ROOM);
-    if (!rc) rc = pawl_text_reserve(&saver->request.metadata, STRINGS_ROOM);
+    for (int i = 0; !rc && i < PAWL_REQUESTS; i++) {
+        rc = pawl_text_reserve(&saver->request[i].training, STRINGS_ROOM);
+        if (!rc) rc = pawl_text_reserve(&saver->request[i].metadata, STRINGS_ROOM);
+    }
     if (!rc) rc = pawl_text_reserve(&saver->commit.manifest, 4096);
-    if (!rc) rc = pawl_stream_open(&saver->stream, saver->device);
-    if (!rc) rc = pawl_event_open(&saver->asked, saver->device);
-    if (!rc) rc = pawl_event_open(&saver->copied, saver->device);
+    for (int i = 0; !rc && (i < saver->ring.frames || !i); i++)
+        rc = open_lane(&saver->lane[i], saver->device);
     saver->commit.where = saver->where;
     saver->commit.lease = &saver->lease;
     return rc;
@@ -133,18 +147,24 @@ static int take_room(struct pawl_saver *saver)
 
 static void drop_room(struct pawl_saver *saver)
 {
-    pawl_event_close(saver->asked);
-    pawl_event_close(saver->copied);
-    pawl_stream_close(saver->stream);
-    saver->asked = saver->copied = NULL;
-    saver->stream = NULL;
+    for (int i = 0; i < PAWL_FRAMES_MAX; i++) {
+        pawl_event_close(saver->lane[i].asked);
+        pawl_event_close(saver->lane[i].copied);
+        pawl_stream_close(saver->lane[i].stream);
+        saver->lane[i] = (struct pawl_lane){ 0 };
+    }
     pawl_text_free(&saver->commit.manifest);
-    pawl_text_free(&saver->request.training);
-    pawl_text_free(&saver->request.metadata);
+    for (int i = 0; i < PAWL_REQUESTS; i++) {
+        pawl_text_free(&saver->request[i].training);
+        pawl_text_free(&saver->request[i].metadata);
+    }
     pawl_text_free(&saver->document);
     pawl_manifest_free(&saver->manifest);
     pawl_free(saver->sums);
     saver->sums = NULL;
+    pawl_transfers_close(saver->transfers);
+    saver->transfers = NULL;
+    pawl_belt_close(&saver->belt);
     pawl_ring_close(&saver->ring);
 }
 
@@ -169,11 +189,6 @@ int pawl_saver_ready(struct pawl_saver *saver)
     if (saver->ready) return 0;
     int rc = pawl_layout_finish(&saver->layout, "shard-00000.safetensors");
     if (rc) return rc;
-    if (saver->host_memory_bytes && saver->host_memory_bytes < saver->layout.file_bytes)
-        return pawl_fail(PAWL_ENOTSUP, "host memory of %llu bytes is less than the state's %llu: "
-                         "this version needs room for the whole",
-                         (unsigned long long)saver->host_memory_bytes,
-                         (unsigned long long)saver->layout.file_bytes);
     rc = take_room(saver);
     if (!rc && !saver->read_only) rc = start_thread(saver);
     if (rc) {
@@ -200,27 +215,60 @@ uint64_t pawl_saver_ring_bytes(const struct pawl_saver *saver)
 
 // ---- how saves end
 
-void pawl_saver_end(struct pawl_saver *saver, int rc, const char *words)
+void pawl_saver_told(struct pawl_saver *saver, int rc, const char *words, bool thread)
 {
     pthread_mutex_lock(&saver->lock);
     saver->last_rc = rc;
     saver->untold = rc != 0;
     snprintf(saver->words, sizeof(saver->words), "%s", words);
-    atomic_store_explicit(&saver->state, PAWL_FREE, memory_order_release);
+    if (thread) atomic_fetch_add_explicit(&saver->ended, 1, memory_order_release);
     pthread_cond_broadcast(&saver->done);
     pthread_mutex_unlock(&saver->lock);
 }
 
 int pawl_saver_await(struct pawl_saver *saver)
 {
+    // Whoever waits wants it soon.
+    atomic_store_explicit(&saver->hurry, true, memory_order_relaxed);
     pthread_mutex_lock(&saver->lock);
-    while (atomic_load_explicit(&saver->state, memory_order_acquire) == PAWL_WRITING)
+    while (saver->ended != saver->handed)
         pthread_cond_wait(&saver->done, &saver->lock);
     const int rc = saver->last_rc;
     saver->untold = false;
     if (rc) pawl_fail(rc, "%s", saver->words);
     pthread_mutex_unlock(&saver->lock);
+    atomic_store_explicit(&saver->hurry, false, memory_order_relaxed);
     return rc;
+}
+
+void pawl_saver_mark(struct pawl_saver *saver, uint64_t mark, uint64_t step,
+                     enum pawl_step_state state)
+{
+    atomic_store_explicit(&saver->steps[mark % PAWL_STEPS_KEPT], step << 3 | (uint64_t)state,
+                          memory_order_relaxed);
+}
+
+enum pawl_step_state pawl_saver_state(const struct pawl_saver *saver, uint64_t step)
+{
+    uint64_t mark = atomic_load_explicit(&saver->marks, memory_order_acquire);
+
+    for (int i = 0; i < PAWL_STEPS_KEPT && mark; i++) {
+        const uint64_t both = atomic_load_explicit(&saver->steps[--mark % PAWL_STEPS_KEPT],
+                                                   memory_order_relaxed);
+        if (both >> 3 == step) return (enum pawl_step_state)(both & 7);
+    }
+    return PAWL_STEP_UNKNOWN;
+}
+
+uint64_t pawl_saver_skips(const struct pawl_saver *saver) { return saver->skipped; }
+
+int64_t pawl_saver_stall_ns(const struct pawl_saver *saver, double bytes_per_s,
+                            int64_t forward_backward_ns)
+{
+    const double left = (double)saver->layout.file_bytes - (double)saver->ring.size_bytes;
+    const double stall = left / bytes_per_s * 1e9 - (double)forward_backward_ns;
+
+    return saver->ring.frames || stall < 0 ? 0 : (int64_t)stall;
 }
 
 int pawl_saver_wait(struct pawl_saver *saver)
@@ -272,7 +320,7 @@ int pawl_saver_close(struct pawl_saver *saver)
 
 bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written, uint64_t *total)
 {
-    if (atomic_load_explicit(&saver->state, memory_order_acquire) != PAWL_WRITING) return false;
+    if (!atomic_load_explicit(&saver->writing, memory_order_relaxed)) return false;
     *written = atomic_load_explicit(&saver->written, memory_order_relaxed);
     *total = saver->layout.file_bytes;
     return true;

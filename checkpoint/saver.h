@@ -22,8 +22,12 @@
 // In passing: on the host device a copy would steal the cores, so the update itself can write
 // the old values while it has them in registers. pawl_saver_passing() says where to.
 //
-// Memory: one ring of the state's size, taken by the first save, load or pawl_saver_ready; nothing
-// after that. Threads: call from one thread; the saver writes on its own thread "pawl-save".
+// Memory: one ring, taken by the first save, load or pawl_saver_ready; nothing after that. Of the
+// state's size, or host_memory_bytes: of several states, so that as many snapshots can be on their
+// way; or less than one, and then a fence may wait for storage (pawl_saver_stall_ns).
+//
+// Threads: call from one thread, except where it says any. The saver writes on its own thread
+// "pawl-save"; where the I/O table has no queue two more, "pawl-write", make the transfers.
 
 #ifndef PAWL_SAVER_H
 #define PAWL_SAVER_H
@@ -36,13 +40,15 @@
 
 struct pawl_saver;
 
+enum { PAWL_HOST_MEMORY_LEAST = 16 << 20 };
+
 // NULL or 0 in a field means its default.
 struct pawl_saver_options {
     const char *where;           // the run's directory; created when missing (one level)
     const char *keep;            // "latest=3,every=1000,best=2:val_loss:min"; default "latest=3"
     const char *mode;            // "async" (default), "sync", "off"
     const char *architecture;    // JSON kept in every snapshot (document.json), or NULL
-    uint64_t host_memory_bytes;  // 0: the state's size
+    uint64_t host_memory_bytes;  // 0: the state's size; else at least PAWL_HOST_MEMORY_LEAST
     bool read_only;              // load only: no lease is taken, nothing is written
 };
 
@@ -62,6 +68,17 @@ enum pawl_save_state {
     PAWL_SAVE_DURABLE,  // committed
     PAWL_SAVE_FAILED,   // error says why; earlier snapshots are untouched
     PAWL_SAVE_SKIPPED,  // asked for while the previous one was on its way
+};
+
+// Where the snapshot of a step is, for whoever asks (pawl_saver_state).
+enum pawl_step_state {
+    PAWL_STEP_UNKNOWN,  // none was asked for lately
+    PAWL_STEP_TAKING,   // it waits for a fence, or is being copied
+    PAWL_STEP_TAKEN,    // the host copy is complete, or passes through a small ring
+    PAWL_STEP_LOCAL,    // this rank's file is safe, the commit is to come
+    PAWL_STEP_DURABLE,
+    PAWL_STEP_FAILED,
+    PAWL_STEP_SKIPPED,
 };
 
 // One change of one snapshot's state. Times in nanoseconds, clock of pawl_io()->now_ns.
@@ -87,14 +104,16 @@ PAWL_API int pawl_saver_close(struct pawl_saver *saver);
 // Weights keep their names; moments are "optimizer.<slot>.<weight>".
 PAWL_API int pawl_saver_add(struct pawl_saver *saver, const char *name, void *memory,
                             enum pawl_dtype dtype, int rank, const int64_t *dim);
-// Lays out the file and takes the ring now, instead of in the first save or load.
+// Lays out the file and takes the ring now, instead of in the first save or load. PAWL_EINVAL:
+// host_memory_bytes is too little.
 PAWL_API int pawl_saver_ready(struct pawl_saver *saver);
 uint64_t pawl_saver_state_bytes(const struct pawl_saver *saver);
 uint64_t pawl_saver_ring_bytes(const struct pawl_saver *saver);
 
 // Fills every tensor from the newest snapshot that is whole, passing over damaged ones (each told
 // by pawl_saver_skipped). PAWL_ENONE: a fresh start. PAWL_ECORRUPT: there were snapshots, none is
-// whole; or a snapshot is whole and does not fit (names, shapes of both).
+// whole; or a snapshot is whole and does not fit (names, shapes of both). Chunks go to the tensors
+// as they are found whole, so after a failure the tensors hold nothing of use.
 PAWL_API int pawl_saver_load(struct pawl_saver *saver, struct pawl_stream *stream,
                              struct pawl_progress *progress);
 // The snapshot of that step, or PAWL_ECORRUPT when it is damaged, PAWL_ENONE when not there.
@@ -105,8 +124,9 @@ bool pawl_saver_skipped(const struct pawl_saver *saver, int i, uint64_t *step, c
                         const char **why);
 
 // Asks for a snapshot of the state as it is when stream gets there; returns at once in async mode,
-// when durable in sync mode. PAWL_EBUSY: the previous one is still on its way, this one was skipped
-// (an event says so). In mode "off": 0, and nothing happens. Other failures come as events.
+// when durable in sync mode. PAWL_EBUSY: earlier ones are still on their way and leave no place in
+// the ring, this one was skipped (an event says so). In mode "off": 0, and nothing happens. Other
+// failures come as events.
 PAWL_API int pawl_saver_save(struct pawl_saver *saver, struct pawl_stream *stream,
                              const struct pawl_progress *progress);
 // As save, but waits for an earlier one instead of skipping, and returns when durable: for the
@@ -128,6 +148,14 @@ PAWL_API void pawl_saver_passed(struct pawl_saver *saver, struct pawl_stream *st
 
 // The next state change since the last call; false: none. Never blocks.
 PAWL_API bool pawl_saver_poll(struct pawl_saver *saver, struct pawl_save_event *event);
+// Where the snapshot of a step is, of the last 64 that were asked for. Any thread.
+PAWL_API enum pawl_step_state pawl_saver_state(const struct pawl_saver *saver, uint64_t step);
+// Saves skipped so far.
+PAWL_API uint64_t pawl_saver_skips(const struct pawl_saver *saver);
+// How long a fence will wait for storage that takes bytes_per_s, when the trainer leaves the state
+// alone for so long before it: max(0, (state - ring) / rate - time). 0 where the ring holds all.
+PAWL_API int64_t pawl_saver_stall_ns(const struct pawl_saver *saver, double bytes_per_s,
+                                     int64_t forward_backward_ns);
 // How far the snapshot on its way is: bytes written of total. false: none is being written.
 PAWL_API bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written,
                                  uint64_t *total);

@@ -20,6 +20,18 @@
 
 #include "kernels/error.h"
 
+struct pawl_io_queue;  // a table's own
+
+// One transfer of a queue. The caller's until submitted, and again once it was reaped.
+struct pawl_io_transfer {
+    int fd;
+    bool write;
+    void *bytes;
+    size_t size;
+    off_t offset;
+    ssize_t done;  // after reaping: as pread and pwrite return it, so perhaps less than size
+};
+
 struct pawl_io {
     const char *name;
     int (*open)(const char *path, int flags, mode_t mode);  // a descriptor
@@ -45,6 +57,14 @@ struct pawl_io {
     int64_t (*wall_ns)(void);   // since 1970
     void (*sleep_ns)(int64_t ns);  // may be shorter; a test's table need not sleep at all
     int (*random)(void *bytes, size_t size);
+    // Transfers beside the caller, up to depth at a time; all four are there or none (then threads
+    // do the same by pread and pwrite, checkpoint/store/transfers.h). A queue has one user. Submit
+    // starts one (-EAGAIN: too many are under way). Reap waits for any one to end. Close is called
+    // when none is under way.
+    int (*queue_open)(struct pawl_io_queue **out, unsigned depth);
+    int (*queue_submit)(struct pawl_io_queue *queue, struct pawl_io_transfer *transfer);
+    int (*queue_reap)(struct pawl_io_queue *queue, struct pawl_io_transfer **out);
+    void (*queue_close)(struct pawl_io_queue *queue);
 };
 
 extern const struct pawl_io pawl_io_posix;

@@ -136,8 +136,8 @@ static int commit(struct writer *w, const char *path)
     int rc = pawl_commit_begin(&commit, w->document->training ? w->document->training->step : 0,
                                w->layout.file_bytes + SMALL_FILES_BYTES);
     if (rc) return rc;
-    const struct pawl_shard shard = { commit.attempt, 0, 1, w->bytes, w->layout.file_bytes,
-                                      w->sums, NULL };
+    const struct pawl_shard shard = { .attempt = commit.attempt, .ranks = 1, .bytes = w->bytes,
+                                      .size_bytes = w->layout.file_bytes, .sums = w->sums };
     pawl_layout_identify(&w->layout, w->bytes, &commit.attempt);
     rc = pawl_shard_write(&receipt, commit.directory, &shard);
     if (!rc) rc = pawl_manifest_new(&w->manifest, 1);

@@ -10,6 +10,7 @@
 
 #include "checkpoint/source.h"
 #include "runtime/cli/exits.h"
+#include "runtime/cli/storage.h"
 #include "runtime/cli/verbs.h"
 
 // One row per question.
@@ -25,6 +26,8 @@ enum { QUESTIONS = sizeof(questions) / sizeof(questions[0]) };
 
 int pawl_verb_bench(const struct pawl_options *options)
 {
+    const int rc = storage_choose(options);
+    if (rc) return pawl_exit_telling(rc);
     for (int i = 0; i < QUESTIONS; i++)
         if (!strcmp(questions[i].name, options->arguments[0])) return questions[i].run(options);
     pawl_fail(PAWL_EINVAL, "bench %.32s is unknown; known: step save restore",

@@ -6,6 +6,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 #include "runtime/cli/exits.h"
+#include "runtime/cli/storage.h"
 #include "runtime/cli/train.h"
 #include "runtime/cli/verbs.h"
 #include "runtime/signals.h"
@@ -40,6 +41,8 @@ int pawl_verb_train(const struct pawl_options *options)
     int status = 0;
 
     pawl_signals_install();
+    status = storage_choose(options);
+    if (status) return pawl_exit_telling(status);
     if (!train_open(&run, &status)) {
         status = train_loop(&run);
         const double seconds = (double)(pawl_io()->now_ns() - run.start_ns) / 1e9;

@@ -268,6 +268,7 @@ static void tell_start(struct train *run)
         .data = pawl_data_info(run->data)->words, .ranks = 1, .params = model->param_count,
         .state_bytes = run->saver ? pawl_saver_state_bytes(run->saver) : 0,
         .ring_bytes = run->saver ? pawl_saver_ring_bytes(run->saver) : 0,
+        .io = pawl_io()->name,
         .resumed_from = run->resumed_from, .skipped = skipped, .first_step = run->first_step,
         .last_step = run->steps, .unit = tokens ? "tokens" : "samples",
         .units_per_step = (double)run->settings.batch * (tokens ? (double)sequence : 1.0) });

@@ -139,6 +139,8 @@ static void start(struct json *j, const struct pawl_fact *fact)
     add_count(j, "ranks", (uint64_t)s->ranks);
     add_count(j, "params", (uint64_t)s->params);
     add_count(j, "state_bytes", s->state_bytes);
+    add_count(j, "host_memory_bytes", s->ring_bytes);
+    add_string(j, "io", s->io ? s->io : "");
     add_name(j, "resumed_from");
     if (s->resumed_from < 0)
         pawl_text_format(&j->line, "null");

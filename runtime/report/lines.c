@@ -18,6 +18,8 @@ static void start(struct pawl_text *out, const struct pawl_told *told)
     pawl_text_format(out, "; state %s, kept in %s of host memory",
                      pawl_words_bytes(state, (double)s->state_bytes),
                      pawl_words_bytes(ring, (double)s->ring_bytes));
+    if (s->io && s->ring_bytes)
+        pawl_text_format(out, ", written through %s", s->io);
     if (s->resumed_from >= 0)
         pawl_text_format(out, "; resumed from step %lld", (long long)s->resumed_from);
 }

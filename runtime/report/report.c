@@ -120,7 +120,7 @@ static void free_texts(struct pawl_told *told)
                                   told->options.tensorboard, told->options.metrics,
                                   told->start.device,        told->start.device_words,
                                   told->start.model,         told->start.data,
-                                  told->start.unit };
+                                  told->start.unit,          told->start.io };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         pawl_free((void *)(uintptr_t)texts[i]);
@@ -223,6 +223,7 @@ void pawl_report_start(struct pawl_report *r, const struct pawl_report_start *fa
     // Out of memory leaves a text out of what is told.
     copy_text(&s->device);
     copy_text(&s->device_words);
+    copy_text(&s->io);
     copy_text(&s->model);
     copy_text(&s->data);
     copy_text(&s->unit);

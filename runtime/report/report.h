@@ -31,6 +31,7 @@ struct pawl_report_start {
     const char *device_words;  // "AMD EPYC, avx2, 2 threads"
     const char *model;         // "gpt, 10.8 M parameters" for people
     const char *data;          // for people
+    const char *io;            // "uring": how snapshots are written
     int ranks;
     int64_t params;
     uint64_t state_bytes, ring_bytes;

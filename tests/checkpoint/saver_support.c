@@ -89,6 +89,10 @@ void state_open(struct state *state, enum state_kind kind)
         snprintf(name, sizeof(name), "large%d", i);
         put(state, name, PAWL_F32, 2, (int64_t[]){ 1024 + i, 1023 + 1 });
     }
+    for (int i = 0; kind == STATE_BIG && i < 9; i++) {
+        snprintf(name, sizeof(name), "big%d", i);
+        put(state, name, i % 4 ? PAWL_F32 : PAWL_U8, 2, (int64_t[]){ 1000 + 7 * i, 903 + i });
+    }
     must(pawl_device_alloc(state->device, &slab, state->slab_bytes, PAWL_ON_DEVICE), "slab");
     state->slab = slab;
     must_be((state->memory = calloc((size_t)state->count, sizeof(*state->memory))) != NULL,

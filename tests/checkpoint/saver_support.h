@@ -21,8 +21,9 @@ struct state {
     size_t slab_bytes;
 };
 
-// What lies side by side; odd sizes and an empty one; thousands; some chunks; next to nothing.
-enum state_kind { STATE_EVEN, STATE_MIXED, STATE_MANY, STATE_LARGE, STATE_SMALL };
+// What lies side by side; odd sizes and an empty one; thousands; some chunks; next to nothing; more
+// chunks than the smallest ring has.
+enum state_kind { STATE_EVEN, STATE_MIXED, STATE_MANY, STATE_LARGE, STATE_SMALL, STATE_BIG };
 
 void state_open(struct state *state, enum state_kind kind);
 void state_close(struct state *state);
