@@ -12,7 +12,9 @@
 
 #include "checkpoint/binding.h"
 #include "checkpoint/cast.h"
+#include "checkpoint/document_inside.h"
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/sandbox.h"
 #include "checkpoint/suggest.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -37,16 +39,6 @@ static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, 
 
 // ---- files
 
-struct pawl_files {
-    int count;
-    struct file {
-        int fd;  // -1: made
-        uint64_t size;
-        char *path;
-        struct pawl_made made;
-    } *file;
-};
-
 // Opens a file or directory for reading without hanging on a FIFO.
 static int open_path(const char *path, int *fd, struct stat *of)
 {
@@ -64,8 +56,7 @@ static int open_path(const char *path, int *fd, struct stat *of)
     return 0;
 }
 
-// Appends *added, whose path this copies; on failure the caller still owns the rest.
-static int append_file(struct pawl_files *files, struct file *added, const char *path)
+int pawl_files_append(struct pawl_files *files, struct pawl_file *added, const char *path)
 {
     int rc = pawl_realloc(&files->file, sizeof(*added) * ((size_t)files->count + 1), "open files");
 
@@ -77,8 +68,8 @@ static int append_file(struct pawl_files *files, struct file *added, const char 
 int pawl_document_add_made(struct pawl_document *document, const char *path,
                            const struct pawl_made *made, int *file)
 {
-    struct file added = { .fd = -1, .size = made->size_bytes, .made = *made };
-    const int rc = append_file(document->files, &added, path);
+    struct pawl_file added = { .fd = -1, .size = made->size_bytes, .made = *made };
+    const int rc = pawl_files_append(document->files, &added, path);
 
     if (!rc) *file = document->files->count - 1;
     return rc;
@@ -87,7 +78,7 @@ int pawl_document_add_made(struct pawl_document *document, const char *path,
 int pawl_document_add_file(struct pawl_document *document, const char *path, int *file,
                            uint64_t *size)
 {
-    struct file added = { .fd = -1 };
+    struct pawl_file added = { .fd = -1 };
     struct stat of;
 
     int rc = open_path(path, &added.fd, &of);
@@ -95,7 +86,7 @@ int pawl_document_add_file(struct pawl_document *document, const char *path, int
     if (!S_ISREG(of.st_mode))
         rc = pawl_fail(PAWL_ECORRUPT, "%s: it is not a regular file", path);
     added.size = (uint64_t)of.st_size;
-    if (!rc) rc = append_file(document->files, &added, path);
+    if (!rc) rc = pawl_files_append(document->files, &added, path);
     if (rc) {
         pawl_io()->close(added.fd);
         return rc;
@@ -108,7 +99,7 @@ int pawl_document_add_file(struct pawl_document *document, const char *path, int
 int pawl_document_read_at(const struct pawl_document *document, int file, uint64_t offset,
                           void *out, size_t size)
 {
-    const struct file *from = &document->files->file[file];
+    const struct pawl_file *from = &document->files->file[file];
 
     if (offset > from->size || size > from->size - offset)
         return pawl_fail(PAWL_ECORRUPT, "%s: it ends at byte %llu, but %zu bytes are expected at "
@@ -126,11 +117,12 @@ static void free_files(struct pawl_files *files)
     if (!files) return;
     // The last first: what is made may be made from the files before it.
     for (int i = files->count - 1; i >= 0; i--) {
-        struct file *file = &files->file[i];
+        struct pawl_file *file = &files->file[i];
         if (file->fd >= 0) pawl_io()->close(file->fd);
         if (file->made.free) file->made.free(file->made.context);
         pawl_free(file->path);
     }
+    pawl_sandbox_free(files->sandbox);
     pawl_free(files->file);
     pawl_free(files);
 }
@@ -444,7 +436,7 @@ static const struct pawl_format *format_of(const struct pawl_document *document)
     return NULL;
 }
 
-int pawl_document_verify(const struct pawl_document *document)
+int pawl_document_verify_here(const struct pawl_document *document)
 {
     const struct pawl_format *format = format_of(document);
 
@@ -458,24 +450,24 @@ bool pawl_document_has_checksums(const struct pawl_document *document)
     return format && format->verify;
 }
 
-int pawl_document_read(struct pawl_document **out, const char *path)
+bool pawl_document_is_own(const char *path)
 {
-    struct pawl_document *document = NULL;
+    char head[HEAD_BYTES + 1];
+    bool directory;
+    size_t size;
+
+    return !look(path, head, &size, &directory)
+           && pawl_format_pawl.detect(path, (unsigned char *)head, size, directory);
+}
+
+int pawl_document_read_here(struct pawl_document *document, const char *path)
+{
     const struct pawl_format *format = NULL;
 
-    if (strlen(path) >= sizeof(document->path))
-        return pawl_fail(PAWL_EINVAL, "the path is longer than %zu bytes",
-                         sizeof(document->path) - 1);
     int rc = choose(&format, path);
-    if (!rc) rc = pawl_document_new(&document);
     if (rc) return rc;
-    snprintf(document->path, sizeof(document->path), "%s", path);
     snprintf(document->format, sizeof(document->format), "%s", format->name);
     rc = format->read(document, path);
     if (!rc) recognise_moments(document);
-    if (rc)
-        pawl_document_free(document);
-    else
-        *out = document;
     return rc;
 }
