@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 BUILD_PACKAGES="build-essential cmake ninja-build pkg-config zlib1g-dev libjansson-dev libisal-dev
  liburing-dev"
 TEST_PACKAGES="libcriterion-dev strace"
+NIGHTLY_PACKAGES="e2fsprogs xfsprogs btrfs-progs fuse3 qemu-system-common nbdkit nbdfuse"
 DEMO_PACKAGES="dataset-fashion-mnist"
 
 help() {
@@ -14,7 +15,8 @@ usage: ./go COMMAND
 
   demo             build pawl, then watch it train, be killed and resume bit for bit
   test             build everything and run the tests that guard each change
-  test --nightly   these and the long ones; any other argument goes to ctest
+  test --nightly   these and the long ones, whose figures it prints; any other argument goes to
+                   ctest
   build            build ./build/pawl and ./build/libpawl.so
 
 What is missing is installed with apt-get, as root or through sudo; after that no command here
@@ -84,7 +86,10 @@ run_tests() {
         preset=nightly
         shift
     fi
-    exec ctest --preset "$preset" --parallel "$(nproc)" "$@"
+    code=0
+    ctest --preset "$preset" --parallel "$(nproc)" "$@" || code=$?
+    [ $preset = default ] || cat build/nightly.txt || code=1
+    exit $code
 }
 
 command=${1:-help}
@@ -105,6 +110,9 @@ demo)
 test)
     # shellcheck disable=SC2086
     install $BUILD_PACKAGES $TEST_PACKAGES $DEMO_PACKAGES
+    # Rows that lack one of these say so and are skipped.
+    # shellcheck disable=SC2086
+    if [ "${1:-}" = --nightly ] && root_words >/dev/null; then install $NIGHTLY_PACKAGES; fi
     build ON all
     run_tests "$@"
     ;;

@@ -172,14 +172,52 @@ static void each_call(bool sticky, bool late, unsigned only, int stride)
 
 static void count(const char *row)
 {
-    printf("%-34s %5d runs, %d failures\n", row, runs, failures);
+    printf("%-38s %5d runs, %d failures\n", row, runs, failures);
     runs = 0;
 }
 
-int main(void)
+// Two faults: one in a run's first lives, one in the lives that recover from it.
+static void pairs(int count_of)
+{
+    uint64_t random = 20260101;
+
+    for (int i = 0; i < count_of; i++) {
+        struct outcome outcome = { 0 };
+        struct pawl_fault_found found;
+        scratch_make(run);
+        for (int part = 0; part < 2; part++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            const unsigned draw = (unsigned)(random >> 33);
+            const struct pawl_fault fault = { .at = 1 + draw % 420, .late = draw / 420 % 4 == 0,
+                                              .error = errors[draw / 1680 % ERRORS].error,
+                                              .sticky = draw / 15120 % 4 == 0 };
+            snprintf(what, sizeof(what), "pair %d, fault %d at call %lu: error %d%s%s", i, part,
+                     (unsigned long)fault.at, fault.error, fault.sticky ? ", sticky" : "",
+                     fault.late ? ", late" : "");
+            pawl_fault_begin(&fault);
+            scenario(&outcome);
+            pawl_fault_end(&found);
+            must(!found.left_open, "a descriptor stays open");
+            must(!found.resynced, "a file was synced again after its sync had failed");
+            audit();
+        }
+        clean_retry(&outcome);
+        scratch_remove(run);
+        runs++;
+    }
+    count("pairs, the second in recovery");
+}
+
+// An argument: that many pairs instead.
+int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     state_open(&state, STATE_SMALL);
+    if (argc > 1) {
+        pairs(atoi(argv[1]));
+        state_close(&state);
+        return failures != 0;
+    }
     each_call(false, false, 0, 1);
     count("each call fails once");
     each_call(true, false, 0, 1);

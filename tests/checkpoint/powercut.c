@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "checkpoint/run.h"
+#include "audit_support.h"
 #include "cut_support.h"
 #include "saver_support.h"
 
@@ -57,43 +57,6 @@ static void record(enum cut_mutant mutant)
     scratch_remove(run);
 }
 
-static void complain(const char *words)
-{
-    if (!wrong) wrong = words;
-}
-
-static void audit(uint64_t promised)
-{
-    struct pawl_progress back = { 0 };
-    struct pawl_saver *saver = NULL;
-    struct pawl_run list;
-
-    if (pawl_run_list(&list, after)) {
-        complain("the run cannot be listed");
-        return;
-    }
-    for (int i = 0; i < list.count; i++)
-        if (list.snapshots[i].state != PAWL_UNCOMMITTED
-            && pawl_snapshot_verify(&list.snapshots[i]))
-            complain("I3: a committed snapshot does not verify");
-    pawl_run_free(&list);
-    if (pawl_saver_open(&saver, &(struct pawl_saver_options){ .where = after }, state.device)) {
-        complain("the run cannot be opened");
-        return;
-    }
-    state_add(&state, saver);
-    state_clear(&state);
-    const int rc = pawl_saver_load(saver, state.stream, &back);
-    if (rc && promised) complain("I1: a promised step is lost");
-    if (rc && rc != PAWL_ENONE) complain("a cut made a run that refuses to start");
-    if (back.step < promised) complain("I1: an older step came back");
-    if (!rc && state_wrong(&state, back.step)) complain("I2: the bytes are not the step's");
-    const struct pawl_progress next = { .step = back.step + 1, .epoch = -1, .loss = NAN,
-                                        .metric = NAN };
-    if (pawl_saver_save_now(saver, state.stream, &next)) complain("I5: the next save failed");
-    pawl_saver_close(saver);
-}
-
 // The number of cuts that broke a promise; stops at the first when eager.
 static int cut_many(int cuts, bool eager, bool talk)
 {
@@ -102,9 +65,8 @@ static int cut_many(int cuts, bool eager, bool talk)
     for (int i = 0; i < cuts && !(eager && broken); i++) {
         const enum cut_model model = i % 2 ? CUT_JOURNAL : CUT_STRICT;
         const int k = (int)((uint64_t)i * 7919 % (uint64_t)(cut_operations() + 1));
-        wrong = NULL;
         scratch_make(after);
-        audit(cut_make(after, k, model, (uint64_t)i / 2));
+        wrong = audit_run(&state, after, cut_make(after, k, model, (uint64_t)i / 2));
         scratch_remove(after);
         if (!wrong) continue;
         broken++;
