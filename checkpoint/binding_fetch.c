@@ -149,8 +149,13 @@ int pawl_document_fetch_param(const struct pawl_document *document, int param, c
                               enum pawl_dtype dtype, void *out)
 {
     const struct origin from = { document, slot, false };
+    const struct pawl_binding *target = &document->bindings->items[param];
+    const double scale = document->training ? document->training->momentum_scale : 0;
 
-    return fetch(&from, &document->bindings->items[param], dtype, out);
+    const int rc = fetch(&from, target, dtype, out);
+    if (rc || !slot || scale == 0 || scale == 1 || strcmp(slot, "momentum_buffer")) return rc;
+    combine(out, out, dtype, elements_of(&target->tensor), scale, false);
+    return 0;
 }
 
 int pawl_document_fetch_target(const struct pawl_document *document,

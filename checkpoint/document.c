@@ -29,13 +29,18 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_pth_model,
     &pawl_format_npz,
     &pawl_format_savedmodel,
+    &pawl_format_keras,
+    &pawl_format_keras_h5,
+    &pawl_format_keras_weights,
+    &pawl_format_h5_weights,
     &pawl_format_architecture,
 };
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
 static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, npz, "
-                            "savedmodel, json (an architecture)";
+                            "savedmodel, keras, keras-h5, keras-weights, "
+                            "h5-weights, json (an architecture)";
 
 // ---- files
 

@@ -47,6 +47,9 @@ struct pawl_training {
     int64_t epoch;               // -1: unknown
     double loss;                 // NaN: unknown
     json_t *optimizer;           // {"kind": "adamw", "learning_rate": ..., ...} or NULL
+    // Keras' momentum is PyTorch's momentum_buffer times its rate: what is stored times this is
+    // what pawl_document_fetch_param gives. 0: 1.
+    double momentum_scale;
     json_t *rest;                // schedule, data position, seed...: kept as it came, or NULL
     struct pawl_entry *tensors;  // moments "optimizer.<slot>.<weight>", masters "master.<weight>"
     int tensor_count;
@@ -56,6 +59,8 @@ struct pawl_document {
     char format[24], format_version[32];
     char path[4096];
     struct pawl_architecture *architecture;  // NULL: the file holds none
+    char stop[512];                          // why there is none although the file has one: the
+                                             // layer that pawl cannot compute; else ""
     struct pawl_entry *weights;              // in the file's order
     int weight_count;
     struct pawl_training *training;          // NULL: the file holds none

@@ -29,6 +29,8 @@ int pawl_infer_open(struct pawl_infer **out, struct pawl_document *document,
     struct pawl_infer *infer = NULL;
     int rc;
 
+    if (document->stop[0] && !document->architecture)
+        return pawl_fail(PAWL_ECORRUPT, "%s: %s", document->path, document->stop);
     if (!document->architecture)
         return pawl_fail(PAWL_EINVAL, "%s holds no architecture. try: --arch MODEL beside it",
                          document->path);

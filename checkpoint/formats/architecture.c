@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/formats/keras_read.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
@@ -21,6 +22,26 @@ static bool detect(const char *path, const unsigned char *head, size_t head_byte
            && strlen(text) == head_bytes;
 }
 
+// Keras' to_json(): a model that has a class.
+static int read_keras(struct pawl_document *document, const char *bytes, size_t size)
+{
+    json_t *config = NULL;
+
+    int rc = pawl_keras_parse(&config, bytes, size, document->path);
+    if (!rc) rc = pawl_keras_take_config(document, config, NULL);
+    json_decref(config);
+    return rc;
+}
+
+static bool is_keras(const char *bytes, size_t size)
+{
+    json_t *config = json_loadb(bytes, size, 0, NULL);
+    const bool keras = json_is_string(json_object_get(config, "class_name"));
+
+    json_decref(config);
+    return keras;
+}
+
 static int read_json(struct pawl_document *document, const char *path)
 {
     struct pawl_architecture made = { 0 };
@@ -32,6 +53,11 @@ static int read_json(struct pawl_document *document, const char *path)
         return pawl_fail(PAWL_ECORRUPT, "%s: an architecture has at most %d bytes", path,
                          BYTES_MAX);
     if (error) return pawl_io_fail(error, "read", path);
+    if (is_keras(bytes, size)) {
+        const int read = read_keras(document, bytes, size);
+        pawl_free(bytes);
+        return read;
+    }
     int rc = strlen(bytes) == size
                  ? pawl_architecture_from_json(&made, bytes)
                  : pawl_fail(PAWL_ECORRUPT, "byte %zu is a NUL, not JSON", strlen(bytes));

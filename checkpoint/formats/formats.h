@@ -12,6 +12,10 @@ extern const struct pawl_format pawl_format_pth_checkpoint;
 extern const struct pawl_format pawl_format_pth_model;
 extern const struct pawl_format pawl_format_npz;          // NumPy: weights
 extern const struct pawl_format pawl_format_savedmodel;   // TensorFlow's directory
+extern const struct pawl_format pawl_format_keras;        // a .keras archive
+extern const struct pawl_format pawl_format_keras_h5;     // Keras' HDF5: all parts
+extern const struct pawl_format pawl_format_keras_weights;  // .weights.h5
+extern const struct pawl_format pawl_format_h5_weights;   // legacy save_weights
 extern const struct pawl_format pawl_format_architecture; // pawl's own JSON
 
 #endif

@@ -42,6 +42,9 @@ static int keep_only(struct pawl_document *document, const char *only)
 {
     char words[64];
 
+    if (document->stop[0] && !document->architecture && (!only || strcmp(only, "weights")))
+        return pawl_fail(PAWL_ECORRUPT, "%s: %s. try: --only weights", document->path,
+                         document->stop);
     if (!only) return 0;
     const unsigned kept = strcmp(only, "weights") == 0 ? PAWL_PART_WEIGHTS : PAWL_PART_ARCHITECTURE;
     if (!(parts_of(document) & kept))

@@ -138,6 +138,8 @@ static int verify_file(bool json, const char *path)
     uint64_t bytes = 0;
 
     int rc = pawl_document_read(&document, path);
+    if (!rc && document->stop[0])
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: %s", path, document->stop);
     if (!rc) rc = pawl_document_verify(document);
     if (!rc) rc = read_all(document, &bytes);
     if (!rc && json)
