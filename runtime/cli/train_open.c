@@ -99,8 +99,8 @@ static int open_data(struct train *run)
     int rc = pawl_data_open(&run->data, o->data, &options);
     options.part = PAWL_DATA_VALIDATE;
     if (!rc && o->val) rc = pawl_data_open(&run->val, is_fraction ? o->data : o->val, &options);
-    // A MNIST family directory brings its test set along.
-    if (!rc && !o->val && !strncmp(o->data, "idx:", 4))
+    // A MNIST family directory usually brings its test set along.
+    if (!rc && !o->val && pawl_data_info(run->data)->own_test)
         rc = pawl_data_open(&run->val, o->data, &options);
     return rc;
 }

@@ -124,6 +124,7 @@ static int open_source(struct pawl_data *data)
     if (rc)
         return rc;
     data->info.classes = data->source.classes;
+    data->info.own_test = data->source.own_test;
     if (row->tokens)
         rc = cut_windows(data);
     else

@@ -53,6 +53,7 @@ struct pawl_data_info {
     struct pawl_shape shape;  // of one sample's x: (sequence), (28, 28, 1), (features)
     int64_t classes;  // labels are 0 to classes - 1 (or tokens, 256 or 65536); 0: y is float
     int64_t targets;  // floats per row of y; 0 for classes
+    bool own_test;    // a test set lies beside it (idx): to validate is that, without a fraction
     char words[256];  // for people: "text: 128 files, 1.2 MB"
 };
 

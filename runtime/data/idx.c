@@ -181,6 +181,8 @@ static int open_idx(struct pawl_source *source, const char *where,
         rc = find(path, where, part, "labels");
     if (!rc)
         rc = take_labels(source, path);
+    if (!rc)
+        source->own_test = !find(path, where, "t10k", "images");
     return rc;
 }
 

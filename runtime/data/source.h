@@ -40,6 +40,7 @@ struct pawl_source {
     uint64_t count;           // tokens or rows in all
     struct pawl_shape shape;  // of a row's x
     int64_t classes, targets;
+    bool own_test;            // see pawl_data_info
     struct pawl_source_file *files;
     size_t file_count, file_room;
 };

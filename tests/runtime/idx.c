@@ -100,6 +100,15 @@ static uint64_t samples_of(const char *source, enum pawl_data_part part, double 
     return samples;
 }
 
+static bool has_test(const char *root)
+{
+    struct pawl_data *data = open_plain(root);
+    const bool has = pawl_data_info(data)->own_test;
+
+    pawl_data_close(data);
+    return has;
+}
+
 Test(idx, validates_on_t10k_or_on_a_fraction)
 {
     const char *root = make_directory();
@@ -111,9 +120,11 @@ Test(idx, validates_on_t10k_or_on_a_fraction)
     cr_assert_eq(samples_of(root, PAWL_DATA_VALIDATE, 0.34, &label), 2);
     cr_assert_eq(label, 0);  // of row 4
     cr_assert_eq(samples_of(root, PAWL_DATA_TRAIN, 0.34, &label), 4);
+    cr_assert_not(has_test(root));
     write_set(root, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 3, write_bytes);
     cr_assert_eq(samples_of(root, PAWL_DATA_VALIDATE, 0, &label), 3);
     cr_assert_eq(samples_of(root, PAWL_DATA_TRAIN, 0, &label), ROWS);
+    cr_assert(has_test(root));
 }
 
 Test(idx, labels_beyond_the_model_are_named)
