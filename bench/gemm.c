@@ -20,7 +20,7 @@ struct shape {
 
 #define CONV(b, h, w, c, oc, kernel, group)                                                        \
     {                                                                                              \
-        b, h, w, c, h, w, oc, kernel, kernel, 1, 1, 1, 1, kernel / 2, kernel / 2, group            \
+        b, h, w, c, h, w, oc, kernel, kernel, 1, 1, 1, 1, kernel / 2, kernel / 2, group, false     \
     }
 static const struct shape shapes[] = {
     { "square 1024", 1024, 1024, 1024, { 0 } },

@@ -62,6 +62,32 @@ struct pawl_window {
     int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
     int64_t pad_top, pad_left;  // what lies beyond the other two borders follows from out_h, out_w
     int64_t groups;             // divides in_c and out_c; in_c for depthwise
+    bool count_pads;            // mean pooling: padding counts, as 0
+};
+
+// Batch normalisation of (rows, cols) per column. Training measures the batch; else the running
+// statistics are taken. next_* (or NULL) get (1 - momentum) * running + momentum * batch, which may
+// lie where running does; unbiased: of the variance of rows - 1.
+struct pawl_batch_norm {
+    int64_t rows, cols;
+    float epsilon, momentum;
+    bool unbiased, training;
+    const float *running_mean, *running_var;
+    float *next_mean, *next_var;
+};
+
+// out[sum of i[d] * to[d]] = x[sum of i[d] * from[d]] for all i below dim. Unused ones lead, as 1.
+enum { PAWL_MOVE_RANK = 5, PAWL_ROTARY_MAX = 1024 };
+struct pawl_move {
+    int64_t dim[PAWL_MOVE_RANK], to[PAWL_MOVE_RANK], from[PAWL_MOVE_RANK];
+};
+
+// Rows of `width` whose first heads * dim elements turn; rotary (even) of each dim.
+struct pawl_rope {
+    int64_t batch, time, width, heads, dim, rotary;
+    double theta;
+    bool interleaved;
+    bool back;  // the other way round: the gradient
 };
 
 // Query heads share key-value heads in groups of heads / kv_heads. One row of qkv holds
@@ -73,10 +99,16 @@ struct pawl_attention {
 
 enum pawl_optimizer { PAWL_ADAMW, PAWL_ADAM, PAWL_SGD, PAWL_RMSPROP, PAWL_OPTIMIZERS };
 
+// Whose definition of a rule, so that moments carry over. Keras's differ from PyTorch's: decay acts
+// on the parameter whatever the kind; Adam's epsilon is added before the root's bias is corrected,
+// RMSprop's under the root; momentum buffers hold steps, the rate included, SGD's with their sign.
+enum pawl_convention { PAWL_AS_PYTORCH, PAWL_AS_KERAS, PAWL_CONVENTIONS };
+
 // One optimizer update. Adam's decay is added to the gradient (L2), AdamW's acts on the
-// parameter. As PyTorch defines each (torch.optim), so that moments carry over.
+// parameter.
 struct pawl_update {
     enum pawl_optimizer kind;
+    enum pawl_convention as;
     // Double, since 1 - (float)0.999 is 0.00100005 and would part the moments from PyTorch's.
     double rate, beta_1, beta_2, epsilon, decay;
     double momentum, rho;       // SGD and RMSprop; rho is RMSprop's alpha
@@ -147,16 +179,32 @@ struct pawl_ops {
                        bool add_position);
 
     // out (rows, cols) = (x - mean) * rstd * weight (cols) + bias (cols), rstd of the biased
-    // variance + epsilon. mean (rows) and rstd (rows) are for backward.
-    void (*layer_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd,
-                       const pawl_value *x, const pawl_value *weight, const pawl_value *bias,
-                       int64_t rows, int64_t cols, float epsilon);
+    // variance + epsilon. mean (rows) and rstd (rows) are for backward. Without a mean it is RMS
+    // norm: mean 0. Without weight 1, without bias 0; their gradients are then NULL, too.
+    void (*layer_norm)(struct pawl_stream *s, pawl_value *out, float *mean_or_null, float *rstd,
+                       const pawl_value *x, const pawl_value *weight_or_null,
+                       const pawl_value *bias_or_null, int64_t rows, int64_t cols, float epsilon);
     // add_x is for the residual stream: x_grad then already holds its other part. add is for the
     // parameters' gradients.
     void (*layer_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *weight_grad,
                             float *bias_grad, const pawl_value *out_grad, const pawl_value *x,
                             const float *mean, const float *rstd, const pawl_value *weight,
                             int64_t rows, int64_t cols, bool add_x, bool add);
+
+    // mean (cols) and rstd (cols) of the batch are for backward; untouched without training.
+    void (*batch_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd,
+                       const pawl_value *x, const pawl_value *weight_or_null,
+                       const pawl_value *bias_or_null, const struct pawl_batch_norm *norm);
+    // Of training. x_grad NULL: only the parameters'.
+    void (*batch_norm_back)(struct pawl_stream *s, pawl_value *x_grad_or_null,
+                            float *weight_grad_or_null, float *bias_grad_or_null,
+                            const pawl_value *out_grad, const pawl_value *x, const float *mean,
+                            const float *rstd, const pawl_value *weight_or_null, int64_t rows,
+                            int64_t cols, bool add_x, bool add);
+
+    // In place is fine. Turned dimensions are those of queries and keys; values pass.
+    void (*rope)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                 const struct pawl_rope *rope);
 
     // out (batch, time, heads * dim) = softmax(q k^T / sqrt(dim)) v, per head; causal: position t
     // sees 0..t. lse (batch, heads, time), the log of each softmax's sum, is for backward.
@@ -180,6 +228,32 @@ struct pawl_ops {
                     float rate, uint64_t seed, uint64_t step, uint32_t layer);
     void (*softmax)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t rows,
                     int64_t cols);
+
+    void (*log_softmax)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t rows,
+                        int64_t cols);
+    // out: what forward made; log: by log_softmax. x_grad may be out_grad.
+    void (*softmax_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+                         const pawl_value *out, int64_t rows, int64_t cols, bool log);
+
+    void (*move)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                 const struct pawl_move *move, bool add);
+    void (*fill)(struct pawl_stream *s, pawl_value *out, int64_t n, float value);
+    // In place is fine for these four.
+    void (*multiply)(struct pawl_stream *s, pawl_value *out, const pawl_value *a,
+                     const pawl_value *b, int64_t n, bool add);
+    void (*scale)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n,
+                  float factor, bool add);
+    void (*maximum)(struct pawl_stream *s, pawl_value *out, const pawl_value *a,
+                    const pawl_value *b, int64_t n);
+    // out_grad goes to x where x is not below out, and is 0 from then on: called for each input in
+    // turn, the first of equals gets it.
+    void (*maximum_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *out_grad,
+                         const pawl_value *x, const pawl_value *out, int64_t n, bool add);
+    // out (rows, cols) = x + bias (cols), in place or not; and its gradient, sums down the columns.
+    void (*bias)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                 const pawl_value *bias, int64_t rows, int64_t cols);
+    void (*column_sum)(struct pawl_stream *s, float *out, const pawl_value *x, int64_t rows,
+                       int64_t cols, bool add);
 
     // loss (rows) = -log softmax(logits (rows, classes))[target (rows)]; hit (rows) is 1 where
     // the first largest logit is the target's, else 0. A target below 0 is not counted: loss, hit

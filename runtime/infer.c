@@ -103,8 +103,8 @@ static size_t sample_bytes(const struct pawl_infer *infer, int64_t sequence)
     return (size_t)count * sizeof(float);
 }
 
-int pawl_infer_run(struct pawl_infer *infer, const void *x, int64_t samples, int64_t sequence,
-                   const float **out, int64_t *rows, int64_t *cols)
+static int run(struct pawl_infer *infer, const void *x, int64_t samples, int64_t sequence,
+               bool logits, const float **out)
 {
     struct pawl_plan *plan = NULL;
     int rc = plan_for(infer, sequence, &plan);
@@ -113,17 +113,32 @@ int pawl_infer_run(struct pawl_infer *infer, const void *x, int64_t samples, int
     const size_t bytes = (size_t)(pawl_plan_rows(plan) * pawl_plan_cols(plan)) * sizeof(float);
     pawl_stream_copy(infer->stream, pawl_plan_x(plan), x,
                      (size_t)samples * sample_bytes(infer, sequence));
-    pawl_plan_forward(plan, infer->stream);
-    *out = pawl_plan_output(plan);
+    if (logits) {
+        *out = pawl_plan_logits(plan, infer->stream);
+    } else {
+        pawl_plan_forward(plan, infer->stream);
+        *out = pawl_plan_output(plan);
+    }
     if (!infer->device->host) {
         rc = pawl_realloc(&infer->out, bytes, "the output");
         if (rc) return rc;
         pawl_stream_copy(infer->stream, infer->out, *out, bytes);
         *out = infer->out;
     }
+    return pawl_stream_wait(infer->stream);
+}
+
+int pawl_infer_run(struct pawl_infer *infer, const void *x, int64_t samples, int64_t sequence,
+                   const float **out, int64_t *rows, int64_t *cols)
+{
+    struct pawl_plan *plan = NULL;
+    int rc = plan_for(infer, sequence, &plan);
+
+    if (!rc) rc = run(infer, x, samples, sequence, false, out);
+    if (rc) return rc;
     *rows = pawl_plan_rows(plan) / infer->options.batch * samples;
     *cols = pawl_plan_cols(plan);
-    return pawl_stream_wait(infer->stream);
+    return 0;
 }
 
 // Inverse of the cumulative distribution, in double, first index first: the same on any machine
@@ -152,7 +167,10 @@ int pawl_infer_next(struct pawl_infer *infer, const int32_t *tokens, int64_t len
 {
     const int64_t context = infer->model->architecture.layers[0].in.shape.dim[0];
     const int64_t used = length < context ? length : context;
-    int64_t sequence = 1, rows, cols;
+    const int last = infer->model->architecture.layer_count - 1;
+    const struct pawl_shape *shape = &infer->model->architecture.layers[last].out;
+    const int64_t cols = shape->dim[shape->rank - 1];
+    int64_t sequence = 1;
     const float *logits;
 
     while (sequence < used)
@@ -160,7 +178,7 @@ int pawl_infer_next(struct pawl_infer *infer, const int32_t *tokens, int64_t len
     if (sequence > context) sequence = context;
     memset(infer->window, 0, (size_t)sequence * sizeof(int32_t));
     memcpy(infer->window, tokens + (length - used), (size_t)used * sizeof(int32_t));
-    const int rc = pawl_infer_run(infer, infer->window, 1, sequence, &logits, &rows, &cols);
+    const int rc = run(infer, infer->window, 1, sequence, true, &logits);
     if (rc) return rc;
     const struct pawl_philox block = pawl_philox(seed, (uint64_t)length, 0x6e657874, 0);
     const double u = ((double)block.word[0] + (double)block.word[1] * 0x1p-32) * 0x1p-32;

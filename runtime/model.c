@@ -17,9 +17,10 @@ static size_t padded(size_t bytes)
     return (bytes + GRAIN_BYTES - 1) / GRAIN_BYTES * GRAIN_BYTES;
 }
 
-// Which of the four stretches a parameter belongs to.
+// Which of the stretches a parameter belongs to: the four segments, and state.
 static int stretch_of(const struct pawl_param *param, size_t bytes)
 {
+    if (!param->trainable) return PAWL_SEGMENTS;
     return (bytes % GRAIN_BYTES ? 2 : 0) + (param->decay ? 0 : 1);
 }
 
@@ -60,8 +61,12 @@ static int lay_out(struct pawl_model *model)
     size_t end = 0, bytes;
     int rc;
 
-    for (int stretch = 0; stretch < PAWL_SEGMENTS; stretch++) {
+    for (int stretch = 0; stretch <= PAWL_SEGMENTS; stretch++) {
         const size_t start = end;
+        if (stretch == PAWL_SEGMENTS) {
+            model->trained_count = model->tensor_count;
+            model->trained_floats = (int64_t)(end / sizeof(float));
+        }
         for (int l = 0; l < model->architecture.layer_count; l++) {
             const int count = pawl_layer_params(&model->architecture, l, param);
             for (int i = 0; i < count; i++) {
@@ -71,6 +76,7 @@ static int lay_out(struct pawl_model *model)
                 if (rc) return rc;
             }
         }
+        if (stretch == PAWL_SEGMENTS) break;
         model->segment[stretch] = (struct pawl_segment){
             (int64_t)(start / sizeof(float)), (int64_t)((end - start) / sizeof(float)),
             stretch % 2 == 0

@@ -3,10 +3,13 @@
 // All slabs share one table of tensors, so an offset found once is good in all. The order within a
 // slab puts what weight decay applies to first, and sizes that are no multiple of 64 bytes last:
 //
-//     | decayed | not decayed | decayed, odd | not decayed, odd |
+//     | decayed | not decayed | decayed, odd | not decayed, odd | state |
 //       without gaps            each padded to 64 bytes with zeros that stay zero
 //
 // So an update is at most four calls, and the snapshot of a slab is one long piece and some crumbs.
+// State is what forward keeps and no optimizer touches (a batch norm's running statistics). It has
+// no moments; in the gradient slab its place holds the next values, which the update takes over, so
+// that parameters do not change during a forward pass (snapshot.h).
 //
 // Memory: everything is taken at open. Threads: one at a time.
 
@@ -34,10 +37,12 @@ struct pawl_model {
     struct pawl_device *device;
     struct pawl_tensor *tensors;  // in slab order
     int tensor_count;
+    int trained_count;            // of them; the state's follow
     int (*param_of)[PAWL_PARAMS_MAX];  // [layer][i]: index of the layer's i-th parameter, or -1
     struct pawl_segment segment[PAWL_SEGMENTS];
     int64_t param_count;          // elements, without padding
     int64_t slab_floats;          // with it
+    int64_t trained_floats;       // of them before the state
     float *param;                 // slabs in device memory; NULL where not asked for
     float *grad;
     float *moment[PAWL_MOMENTS_MAX];

@@ -68,10 +68,10 @@ int pawl_model_take_moments(struct pawl_model *model, struct pawl_document *docu
     if (!rc) rc = same_tensors(model, document);
     if (!rc) rc = pawl_upload_open(&upload, model);
     while (moments < PAWL_MOMENTS_MAX && model->moment[moments]) moments++;
-    wanted = moments * model->tensor_count;
+    wanted = moments * model->trained_count;
     // All are looked for before the first is fetched: either every moment is taken or none.
     for (int n = 0; !rc && n < 2 * wanted; n++) {
-        const int m = n % wanted / model->tensor_count, i = n % model->tensor_count;
+        const int m = n % wanted / model->trained_count, i = n % model->trained_count;
         const char *slot = pawl_optimizer_slot(kind, m);
         const int param = pawl_bindings_find(document->bindings, model->tensors[i].name);
 
@@ -100,7 +100,7 @@ int pawl_model_register(struct pawl_model *model, struct pawl_saver *saver,
         rc = pawl_saver_add(saver, model->tensors[i].name, pawl_model_at(model, model->param, i),
                             PAWL_F32, model->tensors[i].rank, model->tensors[i].dim);
     for (int m = 0; m < PAWL_MOMENTS_MAX && model->moment[m]; m++)
-        for (int i = 0; !rc && i < model->tensor_count; i++) {
+        for (int i = 0; !rc && i < model->trained_count; i++) {
             rc = slot_name(name, sizeof(name), kind, m, model->tensors[i].name);
             if (!rc)
                 rc = pawl_saver_add(saver, name, pawl_model_at(model, model->moment[m], i),

@@ -50,10 +50,13 @@ static int adapt(struct pawl_plan *plan, int64_t sequence)
 static int take_tables(struct pawl_plan *plan)
 {
     const size_t layers = (size_t)plan->architecture.layer_count;
-    int rc = pawl_alloc(&plan->buffers, (8 * layers + 16) * sizeof(*plan->buffers), "the plan");
+    size_t most = 12 * layers + 16;  // entries or buffers: so many per layer, and some per input
 
-    if (!rc)
-        rc = pawl_alloc(&plan->entries, (8 * layers + 16) * sizeof(*plan->entries), "the plan");
+    for (size_t l = 0; l < layers; l++)
+        most += 4 * (size_t)plan->architecture.layers[l].input_count;
+    int rc = pawl_alloc(&plan->buffers, most * sizeof(*plan->buffers), "the plan");
+
+    if (!rc) rc = pawl_alloc(&plan->entries, most * sizeof(*plan->entries), "the plan");
     if (!rc) rc = pawl_alloc(&plan->values, layers * sizeof(*plan->values), "the plan");
     if (!rc)
         rc = pawl_alloc(&plan->touched, (size_t)plan->model->tensor_count + 1, "the plan");
@@ -129,9 +132,18 @@ void pawl_plan_forward(struct pawl_plan *plan, struct pawl_stream *stream)
     walk(plan, 0, plan->forward_count, &(struct plan_call){ .stream = stream });
 }
 
+const pawl_value *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream)
+{
+    walk(plan, 0, plan->logits_count, &(struct plan_call){ .stream = stream });
+    return plan_at(plan, plan->logits);
+}
+
 void pawl_plan_evaluate(struct pawl_plan *plan, struct pawl_stream *stream, float *result)
 {
-    walk(plan, 0, plan->forward_count + 1, &(struct plan_call){ .stream = stream });
+    const struct plan_call call = { .stream = stream };
+
+    walk(plan, 0, plan->logits_count, &call);
+    walk(plan, plan->forward_count, plan->forward_count + 1, &call);
     pawl_stream_copy(stream, result, plan->result, 2 * sizeof(float));
 }
 
@@ -141,7 +153,8 @@ void pawl_plan_train(struct pawl_plan *plan, struct pawl_stream *stream, uint64_
     const struct plan_call call = { .stream = stream, .training = true, .step = step,
                                     .add = add, .scale = scale };
 
-    walk(plan, 0, plan->entry_count, &call);
+    walk(plan, 0, plan->logits_count, &call);
+    walk(plan, plan->forward_count, plan->entry_count, &call);
     pawl_stream_copy(stream, result, plan->result, 2 * sizeof(float));
 }
 

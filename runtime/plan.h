@@ -42,9 +42,12 @@ void *pawl_plan_x(struct pawl_plan *plan);
 void *pawl_plan_y(struct pawl_plan *plan);
 
 // Queues forward alone. The output (rows, cols), rows = batch * positions, is valid until the next
-// call; nothing is dropped out.
+// call; nothing is dropped out. A softmax at the end of a model with cross-entropy (or a sigmoid,
+// with binary cross-entropy) is part of the output, but of the loss in evaluate and train.
 void pawl_plan_forward(struct pawl_plan *plan, struct pawl_stream *stream);
 const pawl_value *pawl_plan_output(const struct pawl_plan *plan);
+// The same without such a closing activation.
+const pawl_value *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream);
 int64_t pawl_plan_rows(const struct pawl_plan *plan);
 int64_t pawl_plan_cols(const struct pawl_plan *plan);
 

@@ -6,27 +6,26 @@
 
 #include "runtime/plan_inside.h"
 
-static struct plan_value *value_in(struct pawl_plan *plan, int layer, int i)
+struct plan_value *plan_value_in(struct pawl_plan *plan, int layer, int i)
 {
     const int in = plan->architecture.layers[layer].input[i];
 
     return &plan->values[plan->values[in].root];
 }
 
-static bool wanted(struct pawl_plan *plan, const struct plan_value *value)
+bool plan_wanted(struct pawl_plan *plan, const struct plan_value *value)
 {
     return plan->architecture.layers[value->root].kind != PAWL_INPUT;
 }
 
-// The gradient buffer of a value to write to; *add tells whether it holds a part already.
-static int gradient(struct pawl_plan *plan, struct plan_value *value, bool *add)
+int plan_gradient(struct pawl_plan *plan, struct plan_value *value, bool *add)
 {
     *add = value->grad != NONE;
     if (!*add) value->grad = plan_new_buffer(plan, value->bytes);
     return value->grad;
 }
 
-static void add_into(struct pawl_plan *plan, int layer, struct plan_value *value, int grad)
+void plan_add_into(struct pawl_plan *plan, int layer, struct plan_value *value, int grad)
 {
     if (value->grad == NONE) {
         value->grad = grad;
@@ -46,18 +45,10 @@ static bool first_touch(struct pawl_plan *plan, int tensor)
     return true;
 }
 
-static const struct plan_entry *forward_of(const struct pawl_plan *plan, int layer)
-{
-    for (int i = 0; i < plan->forward_count; i++)
-        if (plan->entries[i].layer == layer && plan->entries[i].op != OP_COPY)
-            return &plan->entries[i];
-    return NULL;
-}
-
 // A backward entry that starts as its forward one: sizes, tensors, what was kept.
-static struct plan_entry *mirror(struct pawl_plan *plan, enum plan_op op, int layer)
+struct plan_entry *plan_mirror(struct pawl_plan *plan, enum plan_op op, int layer)
 {
-    const struct plan_entry *forward = forward_of(plan, layer);
+    const struct plan_entry *forward = &plan->entries[plan->values[layer].main];
     struct plan_entry *entry = plan_new_entry(plan, op, layer);
 
     *entry = *forward;
@@ -68,6 +59,22 @@ static struct plan_entry *mirror(struct pawl_plan *plan, enum plan_op op, int la
     entry->grad = plan->values[layer].grad;
     entry->activation = PAWL_LINEAR;
     return entry;
+}
+
+// Undoes a softmax behind the layer, in place on its gradient.
+static void back_softmax(struct pawl_plan *plan, int layer)
+{
+    const struct plan_value *value = &plan->values[layer];
+    const struct pawl_shape *shape = &plan->architecture.layers[layer].out;
+
+    if (value->softmax == PAWL_LINEAR) return;
+    struct plan_entry *entry = plan_new_entry(plan, OP_SOFTMAX_BACK, layer);
+    entry->out = entry->grad = value->grad;
+    entry->in = value->buffer;
+    entry->activation = value->softmax;
+    entry->n = shape->dim[shape->rank - 1];
+    entry->m = (int64_t)(value->bytes / sizeof(float)) / entry->n;
+    plan_touch(plan, entry);
 }
 
 // Undoes the activation that is fused into layer, unless the gradient's maker has done so.
@@ -86,10 +93,11 @@ static void back_activation(struct pawl_plan *plan, int layer)
 
 static void back_product(struct pawl_plan *plan, int layer, bool conv)
 {
-    struct plan_value *in = value_in(plan, layer, 0);
+    struct plan_value *in = plan_value_in(plan, layer, 0);
 
+    back_softmax(plan, layer);
     back_activation(plan, layer);
-    struct plan_entry *entry = mirror(plan, conv ? OP_CONV2D_WEIGHT : OP_LINEAR_WEIGHT, layer);
+    struct plan_entry *entry = plan_mirror(plan, conv ? OP_CONV2D_WEIGHT : OP_LINEAR_WEIGHT, layer);
     entry->aux_1 = entry->aux_2 = NONE;
     entry->first_weight = first_touch(plan, entry->weight);
     entry->first_bias = first_touch(plan, entry->bias);
@@ -103,10 +111,10 @@ static void back_product(struct pawl_plan *plan, int layer, bool conv)
                                                * entry->window.in_c / entry->window.groups)
                               : 2.0 * (double)entry->m * (double)entry->n * (double)entry->k;
     plan->flops += flops;
-    if (wanted(plan, in)) {
-        entry = mirror(plan, conv ? OP_CONV2D_X : OP_LINEAR_X, layer);
+    if (plan_wanted(plan, in)) {
+        entry = plan_mirror(plan, conv ? OP_CONV2D_X : OP_LINEAR_X, layer);
         entry->in = entry->aux_1 = entry->aux_2 = NONE;
-        entry->out = gradient(plan, in, &entry->add);
+        entry->out = plan_gradient(plan, in, &entry->add);
         if (in->activation != PAWL_LINEAR && in->consumers == 1) {
             entry->activation = in->activation;
             entry->aux_1 = in->saved;
@@ -118,81 +126,48 @@ static void back_product(struct pawl_plan *plan, int layer, bool conv)
     if (plan->values[layer].residual != NONE) {
         const int residual = plan->values[layer].residual;
         struct plan_value *other = &plan->values[plan->values[residual].root];
-        if (wanted(plan, other)) add_into(plan, layer, other, plan->values[layer].grad);
+        if (plan_wanted(plan, other)) plan_add_into(plan, layer, other, plan->values[layer].grad);
     }
 }
 
 // Operations that can add to their input's gradient themselves.
 static void back_adding(struct pawl_plan *plan, int layer, enum plan_op op)
 {
-    struct plan_value *in = value_in(plan, layer, 0);
+    struct plan_value *in = plan_value_in(plan, layer, 0);
 
-    if (op != OP_LAYER_NORM_BACK && !wanted(plan, in)) return;  // a norm still owes its weights
-    struct plan_entry *entry = mirror(plan, op, layer);
-    if (op != OP_LAYER_NORM_BACK) entry->in = NONE;
+    const bool norm = op == OP_LAYER_NORM_BACK || op == OP_BATCH_NORM_BACK;
+    if (!norm && !plan_wanted(plan, in)) return;  // a norm still owes its weights
+    struct plan_entry *entry = plan_mirror(plan, op, layer);
+    if (!norm) entry->in = NONE;
     entry->first_weight = first_touch(plan, entry->weight);
     entry->first_bias = first_touch(plan, entry->bias);
-    entry->out = gradient(plan, in, &entry->add);
+    entry->out = plan_gradient(plan, in, &entry->add);
     plan_touch(plan, entry);
-}
-
-static void back_attention(struct pawl_plan *plan, int layer)
-{
-    struct plan_value *in = value_in(plan, layer, 0);
-    struct plan_entry *entry = mirror(plan, OP_ATTENTION_BACK, layer);
-    const int made = plan_new_buffer(plan, in->bytes);
-
-    entry->other = plan->values[layer].buffer;
-    entry->out = made;
-    plan_touch(plan, entry);
-    plan->flops += 2.0 * (entry->attention.causal ? 2.0 : 4.0) * (double)entry->n
-                   * (double)entry->attention.time;
-    add_into(plan, layer, in, made);
 }
 
 // In place on the layer's own gradient, which then becomes (a part of) its input's.
 static void back_in_place(struct pawl_plan *plan, int layer, enum plan_op op)
 {
-    struct plan_value *in = value_in(plan, layer, 0);
+    struct plan_value *in = plan_value_in(plan, layer, 0);
 
-    if (!wanted(plan, in)) return;
-    struct plan_entry *entry = mirror(plan, op, layer);
+    if (!plan_wanted(plan, in)) return;
+    if (plan->values[layer].softmax != PAWL_LINEAR) {
+        back_softmax(plan, layer);
+        plan_add_into(plan, layer, in, plan->values[layer].grad);
+        return;
+    }
+    struct plan_entry *entry = plan_mirror(plan, op, layer);
     entry->out = entry->in = entry->grad;
     entry->aux_1 = op == OP_ACTIVATE_BACK ? plan->values[layer].saved : NONE;
     if (op == OP_ACTIVATE_BACK)
         entry->activation = plan->architecture.layers[layer].activate.activation;
     plan_touch(plan, entry);
-    add_into(plan, layer, in, entry->grad);
-}
-
-// The later input takes the buffer over, since what made it is walked next; the earlier one gets a
-// copy, or adds.
-static void back_add(struct pawl_plan *plan, int layer)
-{
-    const int *input = plan->architecture.layers[layer].input;
-    const int late = input[0] > input[1] ? 0 : 1;
-    struct plan_value *early_value = value_in(plan, layer, 1 - late);
-    const int grad = plan->values[layer].grad;
-
-    if (wanted(plan, early_value)) {
-        if (early_value->grad == NONE) {
-            struct plan_entry *entry = plan_new_entry(plan, OP_COPY, layer);
-            bool add;
-            entry->in = grad;
-            entry->out = gradient(plan, early_value, &add);
-            entry->n = (int64_t)(early_value->bytes / sizeof(float));
-            plan_touch(plan, entry);
-        } else {
-            add_into(plan, layer, early_value, grad);
-        }
-    }
-    if (wanted(plan, value_in(plan, layer, late)))
-        add_into(plan, layer, value_in(plan, layer, late), grad);
+    plan_add_into(plan, layer, in, entry->grad);
 }
 
 static void back_embed(struct pawl_plan *plan, int layer)
 {
-    struct plan_entry *entry = mirror(plan, OP_EMBED_BACK, layer);
+    struct plan_entry *entry = plan_mirror(plan, OP_EMBED_BACK, layer);
 
     entry->first_weight = first_touch(plan, entry->weight);
     entry->first_bias = first_touch(plan, entry->bias);
@@ -203,14 +178,28 @@ static void back_layer(struct pawl_plan *plan, int l)
 {
     switch (plan->architecture.layers[l].kind) {
     case PAWL_DENSE: back_product(plan, l, false); break;
+    case PAWL_CONV1D:
     case PAWL_CONV2D: back_product(plan, l, true); break;
+    case PAWL_GLOBAL_MAX_POOL:
+    case PAWL_MAX_POOL1D:
     case PAWL_MAX_POOL2D: back_adding(plan, l, OP_MAX_POOL2D_BACK); break;
+    case PAWL_GLOBAL_AVG_POOL:
+    case PAWL_AVG_POOL1D:
     case PAWL_AVG_POOL2D: back_adding(plan, l, OP_AVG_POOL2D_BACK); break;
+    case PAWL_RMS_NORM:
     case PAWL_LAYER_NORM: back_adding(plan, l, OP_LAYER_NORM_BACK); break;
-    case PAWL_ATTENTION: back_attention(plan, l); break;
+    case PAWL_BATCH_NORM: back_adding(plan, l, OP_BATCH_NORM_BACK); break;
+    case PAWL_ATTENTION: plan_back_attention(plan, l); break;
     case PAWL_ACTIVATE: back_in_place(plan, l, OP_ACTIVATE_BACK); break;
     case PAWL_DROPOUT: back_in_place(plan, l, OP_DROPOUT); break;
-    case PAWL_ADD: back_add(plan, l); break;
+    case PAWL_ADD:
+    case PAWL_MULTIPLY:
+    case PAWL_AVERAGE:
+    case PAWL_MAXIMUM:
+    case PAWL_SUBTRACT: plan_back_joined(plan, l); break;
+    case PAWL_PERMUTE:
+    case PAWL_ZERO_PADDING:
+    case PAWL_CONCATENATE: plan_back_moved(plan, l); break;
     case PAWL_EMBEDDING:
     case PAWL_POSITION_EMBEDDING: back_embed(plan, l); break;
     default: break;
@@ -221,8 +210,10 @@ int plan_build_back(struct pawl_plan *plan)
 {
     const int last = plan->architecture.layer_count - 1;
 
-    plan->values[plan->values[last].root].grad = plan->output;
+    plan->values[plan->values[last].root].grad = plan->logits;
     for (int l = last; l >= 0; l--)
         if (!plan->values[l].skipped && plan->values[l].grad != NONE) back_layer(plan, l);
+    // pawl_plan_rows_told() reads them afterwards.
+    plan->buffers[plan->loss].last = plan->buffers[plan->hit].last = plan->entry_count - 1;
     return 0;
 }

@@ -16,7 +16,7 @@ struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int l
 
     *entry = (struct plan_entry){ .op = op, .layer = layer, .out = NONE, .in = NONE,
                                   .other = NONE, .aux_1 = NONE, .aux_2 = NONE, .grad = NONE,
-                                  .weight = NONE, .bias = NONE };
+                                  .weight = NONE, .bias = NONE, .mean = NONE, .variance = NONE };
     return entry;
 }
 
@@ -60,7 +60,7 @@ static int dense_under(const struct pawl_plan *plan, const int *readers, int add
 {
     const struct pawl_layer *layer = layer_of(plan, add);
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && layer->input_count == 2; i++) {
         const int dense = layer->input[i], other = layer->input[1 - i];
         const struct pawl_layer *below = layer_of(plan, dense);
         if (below->kind == PAWL_DENSE && below->dense.activation == PAWL_LINEAR
@@ -68,6 +68,52 @@ static int dense_under(const struct pawl_plan *plan, const int *readers, int add
             return dense;
     }
     return NONE;
+}
+
+bool plan_is_softmax(enum pawl_activation activation)
+{
+    return activation == PAWL_SOFTMAX || activation == PAWL_LOG_SOFTMAX;
+}
+
+// The activation that a kind carries, or LINEAR.
+static enum pawl_activation activation_of(const struct pawl_layer *layer)
+{
+    switch (layer->kind) {
+    case PAWL_DENSE: return layer->dense.activation;
+    case PAWL_CONV1D:
+    case PAWL_CONV2D: return layer->conv.activation;
+    case PAWL_ACTIVATE: return layer->activate.activation;
+    default: return PAWL_LINEAR;
+    }
+}
+
+// A softmax or sigmoid at the end that the loss takes in: its gradient in the logits is simple and
+// exact, and no probability is rounded to 0. (log_softmax changes nothing under a softmax.)
+static enum pawl_activation closing_of(const struct pawl_plan *plan)
+{
+    const enum pawl_activation last = activation_of(layer_of(plan,
+                                                             plan->architecture.layer_count - 1));
+
+    if (plan_is_softmax(last) && plan->options.loss == PAWL_CROSS_ENTROPY) return last;
+    if (last == PAWL_SIGMOID && plan->options.loss == PAWL_BINARY_CROSS_ENTROPY) return last;
+    return PAWL_LINEAR;
+}
+
+// A layer without an operation of its own, whose output is its input's buffer.
+static bool passes_on(const struct pawl_plan *plan, int l)
+{
+    const struct pawl_layer *layer = layer_of(plan, l);
+    const bool last = l == plan->architecture.layer_count - 1;
+
+    switch (layer->kind) {
+    case PAWL_FLATTEN:
+    case PAWL_RESHAPE: return true;
+    case PAWL_ACTIVATE:
+        return layer->activate.activation == PAWL_LINEAR
+               || (last && plan->closing != PAWL_LINEAR);
+    case PAWL_DROPOUT: return !plan->options.backward || !(layer->dropout.rate > 0);
+    default: return false;
+    }
 }
 
 // Decides aliases and fusions, and counts readers of what is left.
@@ -86,8 +132,7 @@ static int fuse(struct pawl_plan *plan)
         const int in = layer->input_count ? layer->input[0] : NONE;
         *value = (struct plan_value){ .root = l, .buffer = NONE, .saved = NONE, .aux_1 = NONE,
                                       .aux_2 = NONE, .residual = NONE, .grad = NONE };
-        if (layer->kind == PAWL_FLATTEN || (layer->kind == PAWL_DROPOUT && !plan->options.backward)
-            || (layer->kind == PAWL_DROPOUT && layer->dropout.rate == 0)) {
+        if (passes_on(plan, l)) {
             value->root = root_of(plan, in);
             value->skipped = true;
         } else if (layer->kind == PAWL_POSITION_EMBEDDING) {
@@ -112,30 +157,59 @@ static int fuse(struct pawl_plan *plan)
     return 0;
 }
 
-static int in_buffer(const struct pawl_plan *plan, int layer, int i)
+int plan_in_buffer(const struct pawl_plan *plan, int layer, int i)
 {
     return plan->values[root_of(plan, layer_of(plan, layer)->input[i])].buffer;
 }
 
-// The window of a convolution or pooling; 1-d kinds see an image of height 1.
+// A shape as an image: 1-d kinds see one of height 1, global ones every axis but the last as one.
+static void image_of(const struct pawl_shape *shape, bool global, int64_t image[3])
+{
+    const int rank = shape->rank;
+
+    image[2] = shape->dim[rank - 1];
+    image[0] = !global && rank == 3 ? shape->dim[0] : 1;
+    image[1] = 1;
+    for (int d = !global && rank == 3 ? 1 : 0; d < rank - 1; d++)
+        image[1] *= shape->dim[d];
+}
+
+static bool is_conv(enum pawl_layer_kind kind)
+{
+    return kind == PAWL_CONV1D || kind == PAWL_CONV2D;
+}
+
 static void window_of(const struct pawl_plan *plan, int l, struct pawl_window *w)
 {
     const struct pawl_layer *layer = layer_of(plan, l);
-    const struct pawl_shape *in = &layer_of(plan, layer->input[0])->out, *out = &layer->out;
-    const bool conv = layer->kind == PAWL_CONV2D;
+    const bool conv = is_conv(layer->kind);
+    const bool global = layer->kind == PAWL_GLOBAL_MAX_POOL || layer->kind == PAWL_GLOBAL_AVG_POOL;
     const int64_t *kernel = conv ? layer->conv.kernel : layer->pool.size;
     const int64_t *stride = conv ? layer->conv.stride : layer->pool.stride;
     const int64_t *pads = conv ? layer->conv.pads : layer->pool.pads;
-    const bool same = (conv ? layer->conv.padding : layer->pool.padding) == PAWL_SAME;
+    const bool same = !global && (conv ? layer->conv.padding : layer->pool.padding) == PAWL_SAME;
+    int64_t in[3], out[3];
 
+    image_of(&layer_of(plan, layer->input[0])->out, global, in);
+    image_of(&layer->out, global, out);
     *w = (struct pawl_window){
-        .batch = plan->options.batch, .in_h = in->dim[0], .in_w = in->dim[1], .in_c = in->dim[2],
-        .out_h = out->dim[0], .out_w = out->dim[1], .out_c = out->dim[2], .kernel_h = kernel[0],
-        .kernel_w = kernel[1], .stride_h = stride[0], .stride_w = stride[1],
-        .dilation_h = conv ? layer->conv.dilation[0] : 1,
-        .dilation_w = conv ? layer->conv.dilation[1] : 1,
-        .pad_top = pads[0], .pad_left = pads[2], .groups = conv ? layer->conv.groups : 1,
+        .batch = plan->options.batch, .in_h = in[0], .in_w = in[1], .in_c = in[2],
+        .out_h = out[0], .out_w = out[1], .out_c = out[2], .kernel_h = in[0], .kernel_w = in[1],
+        .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .groups = 1,
     };
+    if (global) return;
+    w->kernel_h = kernel[0];
+    w->kernel_w = kernel[1];
+    w->stride_h = stride[0];
+    w->stride_w = stride[1];
+    w->pad_top = pads[0];
+    w->pad_left = pads[2];
+    w->count_pads = !conv && layer->pool.count_pads;
+    if (conv) {
+        w->dilation_h = layer->conv.dilation[0];
+        w->dilation_w = layer->conv.dilation[1];
+        w->groups = layer->conv.groups;
+    }
     if (!same) return;
     const int64_t over_h = (w->out_h - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1
                            - w->in_h;
@@ -158,11 +232,23 @@ static int dense_weight(const struct pawl_plan *plan, int l)
 static void keep_saved(struct pawl_plan *plan, struct plan_entry *entry, struct plan_value *value,
                        enum pawl_activation activation)
 {
+    if (plan_is_softmax(activation)) {
+        value->softmax = activation;
+        return;
+    }
     entry->activation = value->activation = activation;
     if (activation == PAWL_LINEAR || !plan->options.backward) return;
     if (pawl_activation_saves_input(activation))
         entry->aux_1 = plan_new_buffer(plan, value->bytes);
     value->saved = entry->aux_1 == NONE ? value->buffer : entry->aux_1;
+}
+
+// What the layer applies itself: not the closing one.
+static enum pawl_activation own_activation(const struct pawl_plan *plan, int l)
+{
+    const bool closes = l == plan->architecture.layer_count - 1 && plan->closing != PAWL_LINEAR;
+
+    return closes ? PAWL_LINEAR : activation_of(layer_of(plan, l));
 }
 
 static void build_dense(struct pawl_plan *plan, int l, struct plan_entry *entry)
@@ -178,7 +264,7 @@ static void build_dense(struct pawl_plan *plan, int l, struct plan_entry *entry)
     if (layer->dense.bias) entry->bias = plan->model->param_of[l][layer->dense.tied[0] ? 0 : 1];
     if (value->residual != NONE)
         entry->other = plan->values[root_of(plan, value->residual)].buffer;
-    keep_saved(plan, entry, value, layer->dense.activation);
+    keep_saved(plan, entry, value, own_activation(plan, l));
     plan->flops += 2.0 * (double)entry->m * (double)entry->n * (double)entry->k;
 }
 
@@ -190,39 +276,35 @@ static void build_conv(struct pawl_plan *plan, int l, struct plan_entry *entry)
     window_of(plan, l, &entry->window);
     entry->weight = plan->model->param_of[l][0];
     if (layer->conv.bias) entry->bias = plan->model->param_of[l][1];
-    keep_saved(plan, entry, &plan->values[l], layer->conv.activation);
+    keep_saved(plan, entry, &plan->values[l], own_activation(plan, l));
     plan->flops += 2.0 * (double)plan_elements(plan, l)
                    * (double)(w->kernel_h * w->kernel_w * w->in_c / w->groups);
 }
 
+// Rows of a layer or RMS norm, columns of a batch norm.
 static void build_norm(struct pawl_plan *plan, int l, struct plan_entry *entry)
 {
-    const struct pawl_shape *shape = &layer_of(plan, l)->out;
-    const size_t rows = (size_t)(plan_elements(plan, l) / shape->dim[shape->rank - 1]);
-
-    entry->n = shape->dim[shape->rank - 1];
-    entry->m = (int64_t)rows;
-    entry->weight = plan->model->param_of[l][0];
-    entry->bias = plan->model->param_of[l][1];
-    entry->epsilon = (float)layer_of(plan, l)->norm.epsilon;
-    entry->aux_1 = plan_new_buffer(plan, rows * sizeof(float));
-    entry->aux_2 = plan_new_buffer(plan, rows * sizeof(float));
-}
-
-static void build_attention(struct pawl_plan *plan, int l, struct plan_entry *entry)
-{
     const struct pawl_layer *layer = layer_of(plan, l);
-    const int64_t time = layer->out.dim[0], heads = layer->attention.heads;
+    const int64_t cols = layer->out.dim[layer->out.rank - 1];
+    const int64_t rows = plan_elements(plan, l) / cols;
+    const bool batch = layer->kind == PAWL_BATCH_NORM, weight = layer->norm.weight;
+    const int *params = plan->model->param_of[l];
+    const int owned = weight + (layer->kind != PAWL_RMS_NORM && layer->norm.bias);
+    const size_t kept = (size_t)(batch ? cols : rows) * sizeof(float);
 
-    entry->attention = (struct pawl_attention){
-        .batch = plan->options.batch, .time = time, .heads = heads,
-        .kv_heads = layer->attention.kv_heads, .dim = layer->out.dim[1] / heads,
-        .causal = layer->attention.causal
-    };
-    entry->aux_1 = plan_new_buffer(plan, (size_t)(plan->options.batch * heads * time)
-                                   * sizeof(float));
-    plan->flops += (layer->attention.causal ? 2.0 : 4.0) * (double)plan_elements(plan, l)
-                   * (double)time;
+    entry->n = cols;
+    entry->m = rows;
+    if (weight) entry->weight = params[0];
+    if (owned > weight) entry->bias = params[weight];
+    entry->epsilon = (float)layer->norm.epsilon;
+    if (layer->kind != PAWL_RMS_NORM) entry->aux_1 = plan_new_buffer(plan, kept);
+    entry->aux_2 = plan_new_buffer(plan, kept);
+    if (!batch) return;
+    entry->mean = params[owned];
+    entry->variance = params[owned + 1];
+    entry->norm = (struct pawl_batch_norm){ .rows = rows, .cols = cols, .epsilon = entry->epsilon,
+                                            .momentum = (float)layer->norm.momentum,
+                                            .unbiased = layer->norm.unbiased };
 }
 
 static void build_embed(struct pawl_plan *plan, int l, struct plan_entry *entry)
@@ -231,7 +313,7 @@ static void build_embed(struct pawl_plan *plan, int l, struct plan_entry *entry)
     const bool position = layer->kind == PAWL_POSITION_EMBEDDING;
     const int table = position ? layer->input[0] : l;
 
-    entry->in = in_buffer(plan, table, 0);
+    entry->in = plan_in_buffer(plan, table, 0);
     entry->n = layer->out.dim[1];
     entry->m = plan_elements(plan, l) / entry->n;
     entry->k = layer->out.dim[0];
@@ -239,48 +321,105 @@ static void build_embed(struct pawl_plan *plan, int l, struct plan_entry *entry)
     if (position) entry->bias = plan->model->param_of[l][0];
 }
 
-static int build_layer(struct pawl_plan *plan, int l)
+// Kinds of one operation.
+static const enum plan_op single[PAWL_LAYER_KINDS] = {
+    [PAWL_DENSE] = OP_LINEAR, [PAWL_CONV1D] = OP_CONV2D, [PAWL_CONV2D] = OP_CONV2D,
+    [PAWL_MAX_POOL1D] = OP_MAX_POOL2D, [PAWL_MAX_POOL2D] = OP_MAX_POOL2D,
+    [PAWL_GLOBAL_MAX_POOL] = OP_MAX_POOL2D, [PAWL_AVG_POOL1D] = OP_AVG_POOL2D,
+    [PAWL_AVG_POOL2D] = OP_AVG_POOL2D, [PAWL_GLOBAL_AVG_POOL] = OP_AVG_POOL2D,
+    [PAWL_EMBEDDING] = OP_EMBED, [PAWL_POSITION_EMBEDDING] = OP_EMBED,
+    [PAWL_LAYER_NORM] = OP_LAYER_NORM, [PAWL_RMS_NORM] = OP_LAYER_NORM,
+    [PAWL_BATCH_NORM] = OP_BATCH_NORM, [PAWL_ACTIVATE] = OP_ACTIVATE, [PAWL_DROPOUT] = OP_DROPOUT,
+};
+
+static void build_activate(struct pawl_plan *plan, int l, struct plan_entry *entry)
 {
-    static const enum plan_op op[PAWL_LAYER_KINDS] = {
-        [PAWL_DENSE] = OP_LINEAR, [PAWL_CONV2D] = OP_CONV2D, [PAWL_MAX_POOL2D] = OP_MAX_POOL2D,
-        [PAWL_AVG_POOL2D] = OP_AVG_POOL2D, [PAWL_EMBEDDING] = OP_EMBED,
-        [PAWL_POSITION_EMBEDDING] = OP_EMBED, [PAWL_LAYER_NORM] = OP_LAYER_NORM,
-        [PAWL_ATTENTION] = OP_ATTENTION, [PAWL_ACTIVATE] = OP_ACTIVATE, [PAWL_ADD] = OP_ADD,
-        [PAWL_DROPOUT] = OP_DROPOUT,
-    };
     const struct pawl_layer *layer = layer_of(plan, l);
     struct plan_value *value = &plan->values[l];
 
-    value->bytes = (size_t)plan_elements(plan, l) * sizeof(float);
-    value->buffer = plan_new_buffer(plan, value->bytes);
-    if (layer->kind == PAWL_INPUT) return 0;
-    struct plan_entry *entry = plan_new_entry(plan, op[layer->kind], l);
+    entry->activation = layer->activate.activation;
+    entry->alpha = (float)layer->activate.alpha;
+    value->saved = pawl_activation_saves_input(entry->activation) ? entry->in : entry->out;
+    if (!plan_is_softmax(entry->activation)) return;
+    value->softmax = entry->activation;
+    entry->op = OP_SOFTMAX;
+    entry->n = layer->out.dim[layer->out.rank - 1];
+    entry->m = plan_elements(plan, l) / entry->n;
+}
+
+static void build_single(struct pawl_plan *plan, int l)
+{
+    const struct pawl_layer *layer = layer_of(plan, l);
+    struct plan_value *value = &plan->values[l];
+    struct plan_entry *entry = plan_new_entry(plan, single[layer->kind], l);
+
+    value->main = (int)(entry - plan->entries);
     entry->out = value->buffer;
-    entry->in = in_buffer(plan, l, 0);
+    entry->in = plan_in_buffer(plan, l, 0);
     entry->n = plan_elements(plan, l);
-    if (layer->kind == PAWL_DENSE) build_dense(plan, l, entry);
-    if (layer->kind == PAWL_CONV2D) build_conv(plan, l, entry);
-    if (layer->kind == PAWL_LAYER_NORM) build_norm(plan, l, entry);
-    if (layer->kind == PAWL_ATTENTION) build_attention(plan, l, entry);
-    if (entry->op == OP_EMBED) build_embed(plan, l, entry);
-    if (layer->kind == PAWL_MAX_POOL2D || layer->kind == PAWL_AVG_POOL2D)
-        window_of(plan, l, &entry->window);
-    if (layer->kind == PAWL_MAX_POOL2D)
+    switch (entry->op) {
+    case OP_LINEAR: build_dense(plan, l, entry); break;
+    case OP_CONV2D: build_conv(plan, l, entry); break;
+    case OP_BATCH_NORM:
+    case OP_LAYER_NORM: build_norm(plan, l, entry); break;
+    case OP_EMBED: build_embed(plan, l, entry); break;
+    case OP_MAX_POOL2D:
         entry->aux_1 = plan_new_buffer(plan, (size_t)entry->n * sizeof(int32_t));
-    if (layer->kind == PAWL_ADD) entry->other = in_buffer(plan, l, 1);
-    if (layer->kind == PAWL_DROPOUT) entry->rate = (float)layer->dropout.rate;
-    if (layer->kind == PAWL_ACTIVATE) {
-        entry->activation = layer->activate.activation;
-        entry->alpha = (float)layer->activate.alpha;
-        value->saved = pawl_activation_saves_input(entry->activation) ? entry->in : entry->out;
+        window_of(plan, l, &entry->window);
+        break;
+    case OP_AVG_POOL2D: window_of(plan, l, &entry->window); break;
+    case OP_DROPOUT: entry->rate = (float)layer->dropout.rate; break;
+    default: build_activate(plan, l, entry); break;
     }
     value->aux_1 = entry->aux_1;
     value->aux_2 = entry->aux_2;
     plan_touch(plan, entry);
-    return 0;
+    if (value->softmax == PAWL_LINEAR || entry->op == OP_SOFTMAX) return;
+    struct plan_entry *softmax = plan_new_entry(plan, OP_SOFTMAX, l);
+    softmax->in = softmax->out = value->buffer;
+    softmax->activation = value->softmax;
+    softmax->n = layer->out.dim[layer->out.rank - 1];
+    softmax->m = plan_elements(plan, l) / softmax->n;
+    plan_touch(plan, softmax);
 }
 
-// The loss reads the output and leaves its gradient there, so what backward still needs of the
+static void build_layer(struct pawl_plan *plan, int l)
+{
+    struct plan_value *value = &plan->values[l];
+
+    value->bytes = (size_t)plan_elements(plan, l) * sizeof(float);
+    value->buffer = plan_new_buffer(plan, value->bytes);
+    switch (layer_of(plan, l)->kind) {
+    case PAWL_INPUT: break;
+    case PAWL_ADD:
+    case PAWL_MULTIPLY:
+    case PAWL_AVERAGE:
+    case PAWL_MAXIMUM:
+    case PAWL_SUBTRACT: plan_build_joined(plan, l); break;
+    case PAWL_PERMUTE:
+    case PAWL_ZERO_PADDING:
+    case PAWL_CONCATENATE: plan_build_moved(plan, l); break;
+    case PAWL_ATTENTION: plan_build_attention(plan, l); break;
+    default: build_single(plan, l); break;
+    }
+}
+
+// The closing activation, from the logits to an output of their own.
+static void build_closing(struct pawl_plan *plan, int last)
+{
+    const bool softmax = plan_is_softmax(plan->closing);
+    struct plan_entry *entry = plan_new_entry(plan, softmax ? OP_SOFTMAX : OP_ACTIVATE, last);
+
+    entry->in = plan->logits;
+    entry->out = plan->output = plan_new_buffer(plan, (size_t)plan_elements(plan, last)
+                                                * sizeof(float));
+    entry->activation = plan->closing;
+    entry->m = plan->rows;
+    entry->n = softmax ? plan->cols : plan_elements(plan, last);
+    plan_touch(plan, entry);
+}
+
+// The loss reads the logits and leaves its gradient there, so what backward still needs of the
 // output is copied first.
 static void build_loss(struct pawl_plan *plan)
 {
@@ -288,22 +427,25 @@ static void build_loss(struct pawl_plan *plan)
     const struct plan_value *value = &plan->values[root_of(plan, last)];
     const struct pawl_shape *shape = &layer_of(plan, last)->out;
     const enum pawl_layer_kind kind = layer_of(plan, root_of(plan, last))->kind;
-    const bool plain = (kind == PAWL_DENSE || kind == PAWL_CONV2D)
-                       && value->activation == PAWL_LINEAR && value->consumers == 1;
+    const bool plain = (kind == PAWL_DENSE || is_conv(kind)) && value->activation == PAWL_LINEAR
+                       && value->softmax == PAWL_LINEAR && value->consumers == 1;
 
     plan->cols = shape->rank ? shape->dim[shape->rank - 1] : 1;
     plan->rows = plan_elements(plan, last) / plan->cols;
-    plan->output = value->buffer;
+    plan->logits = value->buffer;
     if (!plain) {
         struct plan_entry *copy = plan_new_entry(plan, OP_COPY, last);
         copy->in = value->buffer;
-        copy->out = plan->output = plan_new_buffer(plan, value->bytes);
+        copy->out = plan->logits = plan_new_buffer(plan, value->bytes);
         copy->n = plan_elements(plan, last);
         plan_touch(plan, copy);
     }
+    plan->logits_count = plan->entry_count;
+    plan->output = plan->logits;
+    if (plan->closing != PAWL_LINEAR) build_closing(plan, last);
     plan->forward_count = plan->entry_count;
     struct plan_entry *loss = plan_new_entry(plan, OP_LOSS, last);
-    loss->out = plan->output;
+    loss->out = plan->logits;
     loss->other = plan->y;
     loss->aux_1 = plan->loss = plan_new_buffer(plan, (size_t)plan->rows * sizeof(float));
     loss->aux_2 = plan->hit = plan_new_buffer(plan, (size_t)plan->rows * sizeof(float));
@@ -317,11 +459,12 @@ int plan_build(struct pawl_plan *plan)
     const int count = plan->architecture.layer_count;
     int rc = plan_able(plan);
 
+    plan->closing = closing_of(plan);
     if (!rc) rc = fuse(plan);
     // x and y are filled before the first entry, and y may be as large as the output.
     plan->y = plan_new_buffer(plan, (size_t)plan_elements(plan, count - 1) * sizeof(float));
     for (int l = 0; !rc && l < count; l++)
-        if (!plan->values[l].skipped) rc = build_layer(plan, l);
+        if (!plan->values[l].skipped) build_layer(plan, l);
     if (rc) return rc;
     plan->x = plan->values[0].buffer;
     plan->tokens = layer_of(plan, 0)->in.tokens;

@@ -2,6 +2,7 @@
 //
 //     plan.c        opens and runs a plan
 //     plan_able.c   which layers this build can compute
+//     plan_kinds.c, plan_kinds_back.c   kinds of several operations
 //     plan_build.c  forward list: which layer becomes which operation, what is fused
 //     plan_back.c   backward list: who makes, shares and adds to which gradient
 //     plan_memory.c lifetimes -> offsets
@@ -22,10 +23,11 @@ struct plan_buffer {
 
 enum plan_op {
     OP_EMBED, OP_LINEAR, OP_CONV2D, OP_MAX_POOL2D, OP_AVG_POOL2D, OP_LAYER_NORM, OP_ATTENTION,
-    OP_ACTIVATE, OP_ADD, OP_DROPOUT, OP_COPY, OP_LOSS,
+    OP_ACTIVATE, OP_ADD, OP_DROPOUT, OP_COPY, OP_LOSS, OP_SOFTMAX, OP_BATCH_NORM, OP_ROPE, OP_MOVE,
+    OP_FILL, OP_MULTIPLY, OP_SCALE, OP_MAXIMUM,
     OP_EMBED_BACK, OP_LINEAR_X, OP_LINEAR_WEIGHT, OP_CONV2D_X, OP_CONV2D_WEIGHT,
     OP_MAX_POOL2D_BACK, OP_AVG_POOL2D_BACK, OP_LAYER_NORM_BACK, OP_ATTENTION_BACK,
-    OP_ACTIVATE_BACK
+    OP_ACTIVATE_BACK, OP_SOFTMAX_BACK, OP_BATCH_NORM_BACK, OP_MAXIMUM_BACK
 };
 
 // One entry of the list: forward, loss, backward. Buffers and tensors by number or NONE.
@@ -36,6 +38,7 @@ struct plan_entry {
     int aux_1, aux_2;         // pre-activation or saved; mean and rstd; lse; index
     int grad;                 // backward: the gradient of this layer's output
     int weight, bias;         // tensors
+    int mean, variance;       // tensors: a batch norm's state
     bool first_weight, first_bias;  // the first in backward to touch that tensor's gradient
     bool add;                 // out is added to
     bool clear_bias;          // the weight's gradient is added to, the bias's begins here
@@ -43,7 +46,10 @@ struct plan_entry {
     int64_t m, n, k;          // rows, outputs, inputs; or n alone: elements
     struct pawl_window window;
     struct pawl_attention attention;
-    float epsilon, rate, alpha;
+    struct pawl_batch_norm norm;
+    struct pawl_move move;
+    struct pawl_rope rope;
+    float epsilon, rate, alpha, factor;
 };
 
 // What building knows of a layer's output.
@@ -53,6 +59,8 @@ struct plan_value {
     int saved;       // of a root with an activation: what its derivative needs
     enum pawl_activation activation;
     int aux_1, aux_2;
+    int main;        // entry that backward mirrors
+    enum pawl_activation softmax;  // or log_softmax, an operation behind the layer's own; or LINEAR
     int consumers;   // operations that read it, and the loss
     int residual;    // dense: the layer that its epilogue adds, or NONE
     int grad;        // buffer, or NONE so far
@@ -69,11 +77,14 @@ struct pawl_plan {
     struct plan_buffer *buffers;
     int buffer_count;
     struct plan_entry *entries;
-    int entry_count, forward_count;  // entries[forward_count] is the loss
+    // entries[forward_count] is the loss. Between logits_count and it lies the closing activation,
+    // which the loss takes over: forward runs it, training and evaluation do not.
+    int entry_count, logits_count, forward_count;
+    enum pawl_activation closing;    // of the last layer; LINEAR: none
     struct plan_value *values;       // per layer
     bool *touched;                   // per tensor: backward has written its gradient
 
-    int x, y, output, loss, hit;     // buffers
+    int x, y, logits, output, loss, hit;  // buffers
     int64_t rows, cols;
     bool tokens;
 
@@ -96,6 +107,25 @@ int plan_new_buffer(struct pawl_plan *plan, size_t bytes);
 struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int layer);
 void plan_touch(struct pawl_plan *plan, const struct plan_entry *entry);
 int64_t plan_elements(const struct pawl_plan *plan, int layer);  // of a layer's output, batch in
+int plan_in_buffer(const struct pawl_plan *plan, int layer, int i);  // of a layer's i-th input
+bool plan_is_softmax(enum pawl_activation activation);
+
+// plan_kinds.c: kinds that are several operations, or moves. Each sets its own entries.
+void plan_build_joined(struct pawl_plan *plan, int layer);
+void plan_build_moved(struct pawl_plan *plan, int layer);
+void plan_build_attention(struct pawl_plan *plan, int layer);
+
+// plan_kinds_back.c, and what it needs of plan_back.c.
+void plan_back_joined(struct pawl_plan *plan, int layer);
+void plan_back_moved(struct pawl_plan *plan, int layer);
+void plan_back_attention(struct pawl_plan *plan, int layer);
+struct plan_value *plan_value_in(struct pawl_plan *plan, int layer, int i);
+bool plan_wanted(struct pawl_plan *plan, const struct plan_value *value);
+// The gradient buffer of a value to write to; *add tells whether it holds a part already.
+int plan_gradient(struct pawl_plan *plan, struct plan_value *value, bool *add);
+// Makes a buffer (a part of) a value's gradient.
+void plan_add_into(struct pawl_plan *plan, int layer, struct plan_value *value, int grad);
+struct plan_entry *plan_mirror(struct pawl_plan *plan, enum plan_op op, int layer);
 
 // plan_memory.c: gives every buffer its offset; the arena's size is in plan->arena_bytes.
 int plan_place(struct pawl_plan *plan);

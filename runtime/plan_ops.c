@@ -31,6 +31,57 @@ static void run_loss(struct pawl_plan *plan, const struct plan_entry *e,
     if (plan->options.loss == PAWL_CROSS_ENTROPY) ops->sum(s, plan->result + 1, hit, e->m);
 }
 
+static void run_batch_norm(struct pawl_plan *plan, const struct plan_entry *e,
+                           const struct plan_call *call)
+{
+    struct pawl_batch_norm norm = e->norm;
+
+    norm.training = call->training;
+    norm.running_mean = value(plan, e->mean);
+    norm.running_var = value(plan, e->variance);
+    if (call->training) {  // the update takes the next ones over
+        norm.next_mean = gradient(plan, e->mean);
+        norm.next_var = gradient(plan, e->variance);
+        if (call->add) norm.running_mean = norm.next_mean;
+        if (call->add) norm.running_var = norm.next_var;
+    }
+    plan->model->device->ops->batch_norm(call->stream, plan_at(plan, e->out),
+                                         plan_at(plan, e->aux_1), plan_at(plan, e->aux_2),
+                                         plan_at(plan, e->in), value(plan, e->weight),
+                                         value(plan, e->bias), &norm);
+}
+
+// Operations of both lists that know no parameters.
+static bool run_plain(struct pawl_plan *plan, const struct plan_entry *e,
+                      const struct plan_call *call)
+{
+    const struct pawl_ops *ops = plan->model->device->ops;
+    struct pawl_stream *s = call->stream;
+    void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
+    void *grad = plan_at(plan, e->grad);
+
+    switch (e->op) {
+    case OP_SOFTMAX:
+        (e->activation == PAWL_SOFTMAX ? ops->softmax : ops->log_softmax)(s, out, in, e->m, e->n);
+        return true;
+    case OP_SOFTMAX_BACK:
+        ops->softmax_back(s, out, grad, in, e->m, e->n, e->activation == PAWL_LOG_SOFTMAX);
+        return true;
+    case OP_ROPE: ops->rope(s, out, in, &e->rope); return true;
+    case OP_MOVE:  // m and n: where in out and in it begins
+        ops->move(s, (float *)out + e->m, (const float *)in + e->n, &e->move, e->add);
+        return true;
+    case OP_FILL: ops->fill(s, out, e->n, e->factor); return true;
+    case OP_ADD: ops->add(s, out, in, other, e->n); return true;
+    case OP_MULTIPLY: ops->multiply(s, out, in, other, e->n, e->add); return true;
+    case OP_SCALE: ops->scale(s, out, in, e->n, e->factor, e->add); return true;
+    case OP_MAXIMUM: ops->maximum(s, out, in, other, e->n); return true;
+    case OP_MAXIMUM_BACK: ops->maximum_back(s, out, grad, in, other, e->n, e->add); return true;
+    case OP_COPY: pawl_stream_copy(s, out, in, (size_t)e->n * sizeof(float)); return true;
+    default: return false;
+    }
+}
+
 static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
                         const struct plan_call *call)
 {
@@ -58,7 +109,7 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
         break;
     case OP_ATTENTION: ops->attention(s, out, aux_1, in, &e->attention); break;
     case OP_ACTIVATE: ops->activate(s, out, in, e->n, e->activation, e->alpha); break;
-    case OP_ADD: ops->add(s, out, in, other, e->n); break;
+    case OP_BATCH_NORM: run_batch_norm(plan, e, call); break;
     case OP_DROPOUT:
         if (call->training)
             ops->dropout(s, out, in, e->n, e->rate, plan->options.seed, call->step,
@@ -66,7 +117,6 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
         else
             pawl_stream_copy(s, out, in, (size_t)e->n * sizeof(float));
         break;
-    case OP_COPY: pawl_stream_copy(s, out, in, (size_t)e->n * sizeof(float)); break;
     case OP_LOSS: run_loss(plan, e, call); break;
     default: break;
     }
@@ -107,7 +157,11 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
     case OP_AVG_POOL2D_BACK: ops->avg_pool2d_back(s, out, grad, &e->window, e->add); break;
     case OP_LAYER_NORM_BACK:
         ops->layer_norm_back(s, out, weight_grad, bias_grad, grad, in, aux_1, aux_2, weight, e->m,
-                             e->n, e->add, add_weight);
+                             e->n, e->add, e->weight == NONE ? add_bias : add_weight);
+        break;
+    case OP_BATCH_NORM_BACK:
+        ops->batch_norm_back(s, out, weight_grad, bias_grad, grad, in, aux_1, aux_2, weight, e->m,
+                             e->n, e->add, e->weight == NONE ? add_bias : add_weight);
         break;
     case OP_ATTENTION_BACK:
         ops->attention_back(s, out, grad, in, other, aux_1, &e->attention);
@@ -126,6 +180,7 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
 void plan_run(struct pawl_plan *plan, const struct plan_entry *entry,
               const struct plan_call *call)
 {
+    if (run_plain(plan, entry, call)) return;
     if (entry->op < OP_EMBED_BACK)
         run_forward(plan, entry, call);
     else

@@ -252,6 +252,10 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
     const struct pawl_model *model = t->model;
     struct copies copies[PAWL_SEGMENTS] = { 0 };
     const bool passes = saver && t->device->host;
+    // What forward has measured takes effect with the update.
+    const struct pawl_segment state = { model->trained_floats,
+                                        model->slab_floats - model->trained_floats, false };
+    float *old_state = passes ? passing(saver, model->param, &state) : NULL;
 
     for (int i = 0; passes && i < PAWL_SEGMENTS; i++) {
         const struct pawl_segment *part = &model->segment[i];
@@ -271,6 +275,12 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
                                at(model->moment[1], part->start), model->grad + part->start,
                                part->count, &own, copies[i].param, copies[i].moment[0],
                                copies[i].moment[1]);
+    }
+    if (state.count) {
+        float *now = model->param + state.start;
+        const size_t bytes = (size_t)state.count * sizeof(float);
+        if (old_state) pawl_stream_copy(t->stream, old_state, now, bytes);
+        pawl_stream_copy(t->stream, now, model->grad + state.start, bytes);
     }
     if (passes) pawl_saver_passed(saver, t->stream);
 }
@@ -322,7 +332,7 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
     rule.step = (int64_t)t->step + 1;
     rule.grad_scale = 1.0f;
     if (t->options.clip > 0) {
-        t->device->ops->norm(t->stream, t->norm, t->model->grad, t->model->slab_floats, 1.0f);
+        t->device->ops->norm(t->stream, t->norm, t->model->grad, t->model->trained_floats, 1.0f);
         rule.grad_norm = t->norm;
         rule.clip = (float)t->options.clip;
     }

@@ -13,39 +13,39 @@
 
 // batch, in (h, w, c), out (h, w, c), kernel, stride, dilation, padding in front, groups
 static const struct pawl_window windows[] = {
-    { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1 },         // nothing at all
-    { 2, 5, 7, 3, 5, 7, 4, 1, 1, 1, 1, 1, 1, 0, 0, 1 },         // a linear layer
-    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 0, 1, 1 },         // not one: shifted by padding
-    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 1, 0, 1 },
-    { 3, 28, 28, 1, 28, 28, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1 },    // one channel, same
-    { 2, 14, 13, 32, 14, 13, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1 },   // many channels, same
-    { 2, 9, 11, 3, 7, 9, 17, 3, 3, 1, 1, 1, 1, 0, 0, 1 },       // valid
-    { 2, 10, 11, 5, 5, 6, 7, 3, 3, 2, 2, 1, 1, 0, 1, 1 },       // stride 2, TensorFlow's same
-    { 2, 12, 10, 9, 4, 5, 10, 2, 4, 3, 2, 1, 1, 0, 1, 1 },      // strides apart
-    { 1, 11, 13, 2, 4, 4, 6, 1, 1, 3, 4, 1, 1, 0, 0, 1 },       // stride over the kernel: gaps
-    { 2, 13, 12, 10, 9, 8, 12, 3, 3, 1, 1, 2, 2, 0, 0, 1 },     // dilation
-    { 2, 13, 12, 4, 13, 12, 3, 3, 3, 1, 1, 2, 3, 2, 3, 1 },     // dilation, same
-    { 1, 15, 16, 3, 5, 7, 5, 3, 2, 3, 2, 2, 2, 1, 0, 1 },       // dilation and stride
-    { 1, 16, 16, 2, 7, 6, 3, 3, 4, 2, 2, 2, 4, 1, 4, 1 },       // not coprime: taps unused
-    { 2, 8, 9, 12, 8, 9, 18, 3, 3, 1, 1, 1, 1, 1, 1, 3 },       // groups
-    { 2, 8, 9, 20, 4, 5, 6, 3, 3, 2, 2, 1, 1, 1, 1, 2 },        // groups with stride
-    { 2, 6, 5, 4, 6, 5, 8, 3, 3, 1, 1, 1, 1, 1, 1, 4 },         // two outputs for each input
-    { 2, 9, 8, 1, 9, 8, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1 },         // depthwise of one
-    { 3, 10, 9, 37, 10, 9, 37, 3, 3, 1, 1, 1, 1, 1, 1, 37 },    // depthwise, odd channels
-    { 2, 11, 10, 72, 6, 5, 72, 3, 3, 2, 2, 1, 1, 1, 1, 72 },    // depthwise, stride 2
-    { 1, 19, 300, 9, 9, 298, 9, 5, 3, 2, 1, 1, 1, 1, 0, 9 },    // depthwise, long rows
-    { 1, 12, 12, 64, 12, 12, 64, 3, 3, 1, 1, 2, 2, 2, 2, 64 },  // depthwise, dilation
-    { 2, 1, 50, 6, 1, 46, 8, 1, 5, 1, 1, 1, 1, 0, 0, 1 },       // 1-d
-    { 1, 1, 600, 1, 1, 89, 3, 1, 512, 1, 1, 1, 1, 0, 0, 1 },    // a kernel over two chunks
-    { 1, 4, 4, 200, 4, 4, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1 },      // a sum over many chunks
-    { 1, 3, 3, 4, 7, 7, 5, 5, 5, 1, 1, 1, 1, 4, 4, 1 },         // more padding than image
-    { 9, 24, 24, 5, 24, 24, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1 },     // a long sum in parts
-    { 2, 6, 6, 200, 5, 6, 80, 3, 3, 1, 1, 1, 1, 0, 1, 1 },      // many weights
+    { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, false },  // nothing at all
+    { 2, 5, 7, 3, 5, 7, 4, 1, 1, 1, 1, 1, 1, 0, 0, 1, false },  // a linear layer
+    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 0, 1, 1, false },  // not one: shifted by padding
+    { 2, 4, 5, 3, 4, 5, 2, 1, 1, 1, 1, 1, 1, 1, 0, 1, false },
+    { 3, 28, 28, 1, 28, 28, 32, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },  // one channel, same
+    { 2, 14, 13, 32, 14, 13, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },  // many channels, same
+    { 2, 9, 11, 3, 7, 9, 17, 3, 3, 1, 1, 1, 1, 0, 0, 1, false },  // valid
+    { 2, 10, 11, 5, 5, 6, 7, 3, 3, 2, 2, 1, 1, 0, 1, 1, false },  // stride 2, TensorFlow's same
+    { 2, 12, 10, 9, 4, 5, 10, 2, 4, 3, 2, 1, 1, 0, 1, 1, false },  // strides apart
+    { 1, 11, 13, 2, 4, 4, 6, 1, 1, 3, 4, 1, 1, 0, 0, 1, false },  // stride over the kernel: gaps
+    { 2, 13, 12, 10, 9, 8, 12, 3, 3, 1, 1, 2, 2, 0, 0, 1, false },  // dilation
+    { 2, 13, 12, 4, 13, 12, 3, 3, 3, 1, 1, 2, 3, 2, 3, 1, false },  // dilation, same
+    { 1, 15, 16, 3, 5, 7, 5, 3, 2, 3, 2, 2, 2, 1, 0, 1, false },  // dilation and stride
+    { 1, 16, 16, 2, 7, 6, 3, 3, 4, 2, 2, 2, 4, 1, 4, 1, false },  // not coprime: taps unused
+    { 2, 8, 9, 12, 8, 9, 18, 3, 3, 1, 1, 1, 1, 1, 1, 3, false },  // groups
+    { 2, 8, 9, 20, 4, 5, 6, 3, 3, 2, 2, 1, 1, 1, 1, 2, false },  // groups with stride
+    { 2, 6, 5, 4, 6, 5, 8, 3, 3, 1, 1, 1, 1, 1, 1, 4, false },  // two outputs for each input
+    { 2, 9, 8, 1, 9, 8, 1, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },  // depthwise of one
+    { 3, 10, 9, 37, 10, 9, 37, 3, 3, 1, 1, 1, 1, 1, 1, 37, false },  // depthwise, odd channels
+    { 2, 11, 10, 72, 6, 5, 72, 3, 3, 2, 2, 1, 1, 1, 1, 72, false },  // depthwise, stride 2
+    { 1, 19, 300, 9, 9, 298, 9, 5, 3, 2, 1, 1, 1, 1, 0, 9, false },  // depthwise, long rows
+    { 1, 12, 12, 64, 12, 12, 64, 3, 3, 1, 1, 2, 2, 2, 2, 64, false },  // depthwise, dilation
+    { 2, 1, 50, 6, 1, 46, 8, 1, 5, 1, 1, 1, 1, 0, 0, 1, false },  // 1-d
+    { 1, 1, 600, 1, 1, 89, 3, 1, 512, 1, 1, 1, 1, 0, 0, 1, false },  // a kernel over two chunks
+    { 1, 4, 4, 200, 4, 4, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },  // a sum over many chunks
+    { 1, 3, 3, 4, 7, 7, 5, 5, 5, 1, 1, 1, 1, 4, 4, 1, false },  // more padding than image
+    { 9, 24, 24, 5, 24, 24, 6, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },  // a long sum in parts
+    { 2, 6, 6, 200, 5, 6, 80, 3, 3, 1, 1, 1, 1, 0, 1, 1, false },  // many weights
     // Too large for the stencil: taps that lie apart, a row that fits no scratch, a kernel neither.
-    { 2, 40, 37, 3, 20, 15, 5, 12, 12, 1, 1, 2, 2, 3, 2, 1 },
-    { 1, 80, 30, 4, 12, 15, 6, 22, 14, 2, 1, 3, 2, 4, 5, 2 },
-    { 1, 3, 60000, 3, 3, 60000, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1 },
-    { 1, 2, 2, 512, 2, 1, 1830, 3, 3, 1, 1, 1, 1, 1, 0, 1 },
+    { 2, 40, 37, 3, 20, 15, 5, 12, 12, 1, 1, 2, 2, 3, 2, 1, false },
+    { 1, 80, 30, 4, 12, 15, 6, 22, 14, 2, 1, 3, 2, 4, 5, 2, false },
+    { 1, 3, 60000, 3, 3, 60000, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, false },
+    { 1, 2, 2, 512, 2, 1, 1830, 3, 3, 1, 1, 1, 1, 1, 0, 1, false },
 };
 enum { WINDOWS = sizeof(windows) / sizeof(windows[0]) };
 

@@ -44,6 +44,12 @@ static void give(void *context, int64_t pixel)
     l->grad[pixel * l->channels] += l->share;
 }
 
+// What a window's sum is divided by.
+static double divisor(const struct pawl_window *w, const struct look *l)
+{
+    return (double)(w->count_pads ? w->kernel_h * w->kernel_w : l->count);
+}
+
 struct place {
     int64_t row, col, in;  // in: offset of the image and channel in x
 };
@@ -74,7 +80,7 @@ void plain_avg_pool2d(double *out, const double *x, const struct pawl_window *w)
         const struct place p = place_of(w, i);
         struct look l = { .image = x + p.in, .channels = w->in_c };
         visit_window(w, p.row, p.col, count, &l);
-        out[i] = l.count ? l.sum / (double)l.count : 0;
+        out[i] = l.count ? l.sum / divisor(w, &l) : 0;
     }
 }
 
@@ -95,7 +101,7 @@ void plain_avg_pool2d_back(double *x_grad, const double *out_grad, const struct 
         const struct place p = place_of(w, i);
         struct look l = { .image = x_grad + p.in, .channels = w->in_c, .grad = x_grad + p.in };
         visit_window(w, p.row, p.col, count, &l);
-        l.share = l.count ? out_grad[i] / (double)l.count : 0;
+        l.share = l.count ? out_grad[i] / divisor(w, &l) : 0;
         visit_window(w, p.row, p.col, give, &l);
     }
 }

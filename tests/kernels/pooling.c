@@ -8,9 +8,9 @@
 #include "tests/kernels/common.h"
 #include "tests/kernels/plain.h"
 
-// The outputs reach as far as at least one row of padding allows.
+// The outputs reach as far as at least one row of padding allows. Two images: padding counts.
 #define WINDOW(n, h, w, c, kh, kw, sh, sw, dh, dw, top, left, oh, ow)                             \
-    { n, h, w, c, oh, ow, c, kh, kw, sh, sw, dh, dw, top, left, c }
+    { n, h, w, c, oh, ow, c, kh, kw, sh, sw, dh, dw, top, left, c, (n) == 2 }
 
 static const struct pawl_window windows[] = {
     WINDOW(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1),

@@ -9,7 +9,7 @@
 #include "tests/kernels/common.h"
 #include "tests/kernels/plain.h"
 
-enum { STEPS = 20, BASES = 9 };
+enum { STEPS = 20, BASES = 15 };
 
 static const struct pawl_update rules[BASES] = {
     { .kind = PAWL_ADAMW, .rate = 1e-2, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-8,
@@ -27,6 +27,16 @@ static const struct pawl_update rules[BASES] = {
       .momentum = 0.5, .grad_scale = 1, .clip = 1 },
     { .kind = PAWL_ADAM, .rate = 1e-3, .beta_1 = 0, .beta_2 = 0.9, .epsilon = 1e-4,
       .grad_scale = 2 },
+    { .kind = PAWL_ADAM, .as = PAWL_AS_KERAS, .rate = 1e-2, .beta_1 = 0.9, .beta_2 = 0.99,
+      .epsilon = 1e-2, .decay = 0.05, .grad_scale = 1 },
+    { .kind = PAWL_ADAMW, .as = PAWL_AS_KERAS, .rate = 1e-2, .beta_1 = 0.9, .beta_2 = 0.999,
+      .epsilon = 1e-3, .decay = 0.1, .grad_scale = 1, .clip = 1 },
+    { .kind = PAWL_SGD, .as = PAWL_AS_KERAS, .rate = 0.1, .decay = 0.1, .grad_scale = 1 },
+    { .kind = PAWL_SGD, .as = PAWL_AS_KERAS, .rate = 0.05, .momentum = 0.9, .nesterov = true,
+      .grad_scale = 0.5f },
+    { .kind = PAWL_SGD, .as = PAWL_AS_KERAS, .rate = 0.05, .momentum = 0.8, .grad_scale = 1 },
+    { .kind = PAWL_RMSPROP, .as = PAWL_AS_KERAS, .rate = 1e-2, .rho = 0.9, .epsilon = 1e-3,
+      .momentum = 0.5, .decay = 0.1, .grad_scale = 1 },
 };
 
 // Around vectors and blocks of 32,768.

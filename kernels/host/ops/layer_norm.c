@@ -1,4 +1,5 @@
-// layer_norm.c - normalised rows (Ba, Kiros, Hinton, 2016), and their gradients.
+// layer_norm.c - normalised rows (Ba, Kiros, Hinton, 2016), and their gradients. Without a mean:
+// RMS norm (Zhang and Sennrich, 2019).
 //
 // Backward sums the parameters' gradients over rows: a fixed number of row blocks each keeps its
 // own sums in shared scratch, which are then added in block order, column by column.
@@ -53,6 +54,22 @@ static float row_squares(const float *x, float mean, int64_t n)
     return vec_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
+// Where weight or bias is missing.
+static void norm_row(const struct norm *a, float *out, const float *x, float mean, float rstd)
+{
+    int64_t i = 0;
+
+    for (; i + LANES <= a->cols; i += LANES) {
+        vec y = (vec_load(x + i) - mean) * rstd;
+        if (a->weight) y *= vec_load(a->weight + i);
+        if (a->bias) y += vec_load(a->bias + i);
+        vec_store(out + i, y);
+    }
+    for (; i < a->cols; i++)
+        out[i] = (x[i] - mean) * rstd * (a->weight ? a->weight[i] : 1.0f)
+                 + (a->bias ? a->bias[i] : 0.0f);
+}
+
 static void norm_rows(void *arguments, int64_t block, int thread)
 {
     const struct norm *a = arguments;
@@ -63,12 +80,16 @@ static void norm_rows(void *arguments, int64_t block, int thread)
     for (int64_t r = start; r < end; r++) {
         const float *x = a->x + r * n;
         float *out = a->out + r * n;
-        const float mean = row_sum(x, n) / (float)n;
+        const float mean = a->mean ? row_sum(x, n) / (float)n : 0;
         const float rstd = 1.0f / sqrtf(row_squares(x, mean, n) / (float)n + a->epsilon);
         int64_t i = 0;
 
-        a->mean[r] = mean;
+        if (a->mean) a->mean[r] = mean;
         a->rstd[r] = rstd;
+        if (!a->weight || !a->bias) {
+            norm_row(a, out, x, mean, rstd);
+            continue;
+        }
         for (; i + LANES <= n; i += LANES)
             vec_store(out + i, (vec_load(x + i) - mean) * rstd * vec_load(a->weight + i)
                                    + vec_load(a->bias + i));
@@ -98,23 +119,23 @@ static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, fl
                      float *sum_g, float *sum_gx)
 {
     const float *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
-    const float mean = a->mean[r], rstd = a->rstd[r];
+    const float mean = a->mean ? a->mean[r] : 0, rstd = a->rstd[r];
     vec sum[2] = { 0 };
     int64_t i = 0;
 
     *sum_g = *sum_gx = 0;
     for (; i + LANES <= a->cols; i += LANES) {
         const vec hat = (vec_load(x + i) - mean) * rstd, d = vec_load(dy + i);
-        const vec g = d * vec_load(a->weight + i);
-        vec_store(weight_sum + i, vec_load(weight_sum + i) + d * hat);
-        vec_store(bias_sum + i, vec_load(bias_sum + i) + d);
+        const vec g = a->weight ? d * vec_load(a->weight + i) : d;
+        if (weight_sum) vec_store(weight_sum + i, vec_load(weight_sum + i) + d * hat);
+        if (bias_sum) vec_store(bias_sum + i, vec_load(bias_sum + i) + d);
         sum[0] += g;
         sum[1] += g * hat;
     }
     for (; i < a->cols; i++) {
-        const float hat = (x[i] - mean) * rstd, g = dy[i] * a->weight[i];
-        weight_sum[i] += dy[i] * hat;
-        bias_sum[i] += dy[i];
+        const float hat = (x[i] - mean) * rstd, g = dy[i] * (a->weight ? a->weight[i] : 1.0f);
+        if (weight_sum) weight_sum[i] += dy[i] * hat;
+        if (bias_sum) bias_sum[i] += dy[i];
         *sum_g += g;
         *sum_gx += g * hat;
     }
@@ -125,19 +146,20 @@ static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, fl
 static void row_grad(const struct norm_back *a, int64_t r, float mean_g, float mean_gx)
 {
     const float *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
-    const float mean = a->mean[r], rstd = a->rstd[r];
+    const float mean = a->mean ? a->mean[r] : 0, rstd = a->rstd[r];
     float *out = a->x_grad + r * a->cols;
     int64_t i = 0;
 
     for (; i + LANES <= a->cols; i += LANES) {
         const vec hat = (vec_load(x + i) - mean) * rstd;
-        const vec g = vec_load(dy + i) * vec_load(a->weight + i);
+        const vec d = vec_load(dy + i), g = a->weight ? d * vec_load(a->weight + i) : d;
         const vec grad = (g - mean_g - hat * mean_gx) * rstd;
         vec_store(out + i, a->add_x ? vec_load(out + i) + grad : grad);
     }
     for (; i < a->cols; i++) {
         const float hat = (x[i] - mean) * rstd;
-        const float grad = (dy[i] * a->weight[i] - mean_g - hat * mean_gx) * rstd;
+        const float g = dy[i] * (a->weight ? a->weight[i] : 1.0f);
+        const float grad = (g - mean_g - hat * mean_gx) * rstd;
         out[i] = a->add_x ? out[i] + grad : grad;
     }
 }
@@ -154,13 +176,13 @@ static void norm_back_rows(void *arguments, int64_t block, int thread)
 
     (void)thread;
     if (!alone || !a->add) {
-        memset(weight_sum, 0, bytes);
-        memset(bias_sum, 0, bytes);
+        if (weight_sum) memset(weight_sum, 0, bytes);
+        if (bias_sum) memset(bias_sum, 0, bytes);
     }
     for (int64_t r = start; r < end; r++) {
         float sum_g, sum_gx;
         row_sums(a, r, weight_sum, bias_sum, &sum_g, &sum_gx);
-        row_grad(a, r, sum_g / (float)a->cols, sum_gx / (float)a->cols);
+        row_grad(a, r, a->mean ? sum_g / (float)a->cols : 0, sum_gx / (float)a->cols);
     }
 }
 
@@ -176,8 +198,8 @@ static void sum_strip(void *arguments, int64_t strip, int thread)
             weight += a->partial[b * 2 * a->cols + i];
             bias += a->partial[(b * 2 + 1) * a->cols + i];
         }
-        a->weight_grad[i] = a->add ? a->weight_grad[i] + weight : weight;
-        a->bias_grad[i] = a->add ? a->bias_grad[i] + bias : bias;
+        if (a->weight_grad) a->weight_grad[i] = a->add ? a->weight_grad[i] + weight : weight;
+        if (a->bias_grad) a->bias_grad[i] = a->add ? a->bias_grad[i] + bias : bias;
     }
 }
 

@@ -62,6 +62,34 @@ void HOST(mean_square)(struct pawl_stream *s, float *loss, pawl_value *out, cons
     int64_t rows, int64_t cols, float scale);
 void HOST(binary_cross_entropy)(struct pawl_stream *s, float *loss, pawl_value *logits, const float
     *target, int64_t rows, int64_t cols, float scale);
+void HOST(batch_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd, const
+    pawl_value *x, const pawl_value *weight_or_null, const pawl_value *bias_or_null, const struct
+    pawl_batch_norm *norm);
+void HOST(batch_norm_back)(struct pawl_stream *s, pawl_value *x_grad_or_null, float
+    *weight_grad_or_null, float *bias_grad_or_null, const pawl_value *out_grad, const pawl_value
+    *x, const float *mean, const float *rstd, const pawl_value *weight_or_null, int64_t rows,
+    int64_t cols, bool add_x, bool add);
+void HOST(rope)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, const struct pawl_rope
+    *rope);
+void HOST(log_softmax)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t rows,
+    int64_t cols);
+void HOST(softmax_back)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
+    const pawl_value *out, int64_t rows, int64_t cols, bool log);
+void HOST(move)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, const struct pawl_move
+    *move, bool add);
+void HOST(fill)(struct pawl_stream *s, pawl_value *out, int64_t n, float value);
+void HOST(multiply)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value
+    *b, int64_t n, bool add);
+void HOST(scale)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, int64_t n, float
+    factor, bool add);
+void HOST(maximum)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value
+    *b, int64_t n);
+void HOST(maximum_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *out_grad, const
+    pawl_value *x, const pawl_value *out, int64_t n, bool add);
+void HOST(bias)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, const pawl_value
+    *bias, int64_t rows, int64_t cols);
+void HOST(column_sum)(struct pawl_stream *s, float *out, const pawl_value *x, int64_t rows, int64_t
+    cols, bool add);
 void HOST(sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
 void HOST(norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
 void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2, const

@@ -18,6 +18,12 @@ struct pool {
     bool add;
 };
 
+// What a window's sum is divided by.
+static float divisor(const struct pawl_window *w, int64_t inside)
+{
+    return (float)(w->count_pads ? w->kernel_h * w->kernel_w : inside);
+}
+
 // The part of one output's window that lies inside the image: rows and columns of x.
 struct patch {
     int64_t row, row_end, row_step, col, col_end, col_step, count;
@@ -87,7 +93,7 @@ static void mean_of_patch(const struct pool *a, const float *image, const struct
                           int64_t at)
 {
     const int64_t channels = a->w.in_c;
-    const float scale = p->count ? 1.0f / (float)p->count : 0;
+    const float scale = p->count ? 1.0f / divisor(&a->w, p->count) : 0;
 
     for (int64_t c = 0; c < channels; c += LANES) {
         const int64_t n = host_piece(channels, LANES, c);
@@ -143,7 +149,7 @@ static void max_back(const struct pool *a, float *image, int64_t at, int64_t cha
 static void mean_back(const struct pool *a, float *image, const struct patch *p, int64_t at,
                       int64_t channel, int64_t n)
 {
-    const float scale = p->count ? 1.0f / (float)p->count : 0;
+    const float scale = p->count ? 1.0f / divisor(&a->w, p->count) : 0;
 
     for (int64_t row = p->row; row < p->row_end; row += p->row_step)
         for (int64_t col = p->col; col < p->col_end; col += p->col_step) {

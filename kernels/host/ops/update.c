@@ -19,9 +19,10 @@ struct update {
     int64_t n;
     enum pawl_optimizer kind;
     bool nesterov, moving;           // moving: there is a momentum buffer
+    bool keras;
     float scale;                     // of the gradient: micro-batches and clipping
     float rate, epsilon, decay, momentum;
-    float keep;                      // AdamW: 1 - rate * decay
+    float keep;                      // AdamW, and all of Keras's: 1 - rate * decay
     float new_1, beta_2, new_2;      // new_1 = 1 - beta_1, new_2 = 1 - beta_2
     float rho, new_rho;              // 1 - rho
     float first, second;             // Adam's bias corrections: rate / c1 and 1 / sqrt(c2)
@@ -35,7 +36,7 @@ struct element {
 
 INLINE void adam(const struct update *u, struct element *e, vec grad)
 {
-    if (u->kind == PAWL_ADAMW)
+    if (u->kind == PAWL_ADAMW || u->keras)
         e->param *= u->keep;
     else
         grad += e->param * u->decay;
@@ -66,6 +67,33 @@ INLINE void rmsprop(const struct update *u, struct element *e, vec grad)
     e->param -= grad * u->rate;
 }
 
+// Keras's velocity is the step itself, rate included.
+INLINE void sgd_keras(const struct update *u, struct element *e, vec grad)
+{
+    const vec step = grad * -u->rate;
+
+    e->param *= u->keep;
+    if (!u->moving) {
+        e->param += step;
+        return;
+    }
+    e->moment[0] = e->moment[0] * u->momentum + step;
+    e->param += u->nesterov ? e->moment[0] * u->momentum + step : e->moment[0];
+}
+
+// As above, and epsilon lies under the root.
+INLINE void rmsprop_keras(const struct update *u, struct element *e, vec grad)
+{
+    e->param *= u->keep;
+    e->moment[0] = e->moment[0] * u->rho + grad * grad * u->new_rho;
+    vec step = grad * u->rate / vec_sqrt(e->moment[0] + u->epsilon);
+    if (u->moving) {
+        step += e->moment[1] * u->momentum;
+        e->moment[1] = step;
+    }
+    e->param -= step;
+}
+
 INLINE void apply(const struct update *u, struct element *e, vec grad)
 {
     grad *= u->scale;
@@ -75,10 +103,10 @@ INLINE void apply(const struct update *u, struct element *e, vec grad)
         adam(u, e, grad);
         break;
     case PAWL_SGD:
-        sgd(u, e, grad);
+        (u->keras ? sgd_keras : sgd)(u, e, grad);
         break;
     case PAWL_RMSPROP:
-        rmsprop(u, e, grad);
+        (u->keras ? rmsprop_keras : rmsprop)(u, e, grad);
         break;
     case PAWL_OPTIMIZERS:
         break;
@@ -171,7 +199,7 @@ void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *m
     struct update u = {
         .param = param, .moment = { moment_1, moment_2 }, .grad = grad,
         .copy = { copy_param, copy_1, copy_2 }, .n = n, .kind = rule->kind,
-        .nesterov = rule->nesterov,
+        .nesterov = rule->nesterov, .keras = rule->as == PAWL_AS_KERAS,
         .moving = rule->kind == PAWL_SGD ? moment_1 != NULL : moment_2 != NULL,
         .scale = gradient_scale(rule),
         .rate = (float)rule->rate, .epsilon = (float)rule->epsilon,
@@ -184,5 +212,7 @@ void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *m
         .second = (float)(1 / sqrt(1 - pow(rule->beta_2, step))),
     };
 
+    // Keras adds epsilon to the root before its bias is corrected.
+    if (u.keras && (rule->kind == PAWL_ADAM || rule->kind == PAWL_ADAMW)) u.epsilon *= u.second;
     host_run(s, host_pieces(n, FLOATS), update_block, &u);
 }
