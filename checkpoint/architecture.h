@@ -174,6 +174,9 @@ struct pawl_architecture {
 
 // Checks every layer and fills the shapes. PAWL_EINVAL names the layer, the field, and why.
 PAWL_API int pawl_architecture_check(struct pawl_architecture *architecture);
+// Gives an image's or a sequence's input another size when every parameter keeps its shape, as in a
+// convolutional model before global pooling; otherwise nothing changes. Only PAWL_ENOMEM fails.
+int pawl_architecture_resize(struct pawl_architecture *architecture, int rank, const int64_t *dim);
 // Frees what it holds, not the structure itself; NULL is fine.
 PAWL_API void pawl_architecture_free(struct pawl_architecture *architecture);
 int pawl_architecture_copy(struct pawl_architecture *out, const struct pawl_architecture *from);

@@ -8,6 +8,7 @@
 
 #include "checkpoint/cast.h"
 #include "checkpoint/formats/keras_read.h"
+#include "checkpoint/formats/pth_bind.h"
 #include "kernels/memory.h"
 
 // ---- tables
@@ -205,6 +206,7 @@ static int bind_by_name(struct pawl_bindings *out, const struct pawl_document *d
 }
 
 static const struct pawl_binder binders[] = {
+    { "torch", pawl_pth_bind },
     { "pawl", bind_by_name },
     { "keras", pawl_keras_binder },
 };

@@ -11,6 +11,8 @@
 #include "checkpoint/formats/pth_state.h"
 #include "kernels/memory.h"
 
+enum { ASSIGNED_MAX = 20000 };  // weights and moments: each is looked for among all
+
 bool pawl_pth_is_optimizer(const struct pawl_py *value)
 {
     return pawl_py_is(pawl_py_get(value, "state"), PAWL_PY_DICT)
@@ -150,6 +152,115 @@ static int take_slots(struct pawl_pth *pth, const struct pawl_py *slots, int64_t
         json_object_set_new(rest, number, others);
     else
         json_decref(others);
+    return rc;
+}
+
+// ---- which weight
+
+// The weights that parameters() gives: no buffers, tied ones once.
+static int list_trained(const struct pawl_document *document, int *out)
+{
+    static const char *const buffers[] = { "running_mean", "running_var", "num_batches_tracked" };
+    int count = 0;
+
+    for (int i = 0; i < document->weight_count; i++) {
+        const struct pawl_entry *entry = &document->weights[i];
+        const size_t length = strlen(entry->tensor.name);
+        bool skip = false;
+        for (int k = 0; k < 3; k++) {
+            const size_t end = strlen(buffers[k]);
+            skip |= length >= end && !strcmp(entry->tensor.name + length - end, buffers[k]);
+        }
+        for (int k = 0; k < count && !skip; k++) {
+            const struct pawl_piece *a = document->weights[out[k]].pieces, *b = entry->pieces;
+            skip = a->file == b->file && a->offset_bytes == b->offset_bytes
+                   && a->size_bytes == b->size_bytes && b->size_bytes;
+        }
+        if (!skip) out[count++] = i;
+    }
+    return count;
+}
+
+static bool same_shape(const struct pawl_tensor *a, const struct pawl_tensor *b)
+{
+    return a->rank == b->rank && !memcmp(a->dim, b->dim, sizeof(a->dim));
+}
+
+// A moment of parameter `number`, or NULL.
+static const struct pawl_tensor *moment_of(const struct pawl_training *training, int64_t number)
+{
+    char start[32];
+
+    const int length = snprintf(start, sizeof(start), "state.%lld.", (long long)number);
+    for (int i = 0; i < training->tensor_count; i++) {
+        const char *name = training->tensors[i].tensor.name;
+        if (!strncmp(name, start, (size_t)length) && strcmp(name + length, "step"))
+            return &training->tensors[i].tensor;
+    }
+    return NULL;
+}
+
+static void give(struct pawl_training *training, int64_t number, int weight)
+{
+    char start[32];
+
+    const int length = snprintf(start, sizeof(start), "state.%lld.", (long long)number);
+    for (int i = 0; i < training->tensor_count; i++) {
+        struct pawl_entry *entry = &training->tensors[i];
+        if (strncmp(entry->tensor.name, start, (size_t)length)) continue;
+        const char *slot = entry->tensor.name + length;
+        if (!strcmp(slot, "step") || strlen(slot) >= sizeof(entry->slot)) continue;
+        snprintf(entry->slot, sizeof(entry->slot), "%s", slot);
+        entry->of = weight;
+    }
+}
+
+// Walks groups and weights together: each group has its parameters in the model's order, so the
+// next number is the next weight that is free and of its moments' shape.
+static bool assign(struct pawl_document *document, const struct pawl_py *groups, const int *trained,
+                   int count, bool *used)
+{
+    struct pawl_training *training = document->training;
+
+    for (uint32_t g = 0; g < groups->count; g++) {
+        const struct pawl_py *numbers = pawl_py_get(groups->item[g], "params");
+        int at = 0;
+        for (uint32_t i = 0; pawl_py_is(numbers, PAWL_PY_LIST) && i < numbers->count; i++) {
+            int64_t number = -1;
+            if (!pawl_py_integer(numbers->item[i], &number)) return false;
+            const struct pawl_tensor *moment = moment_of(training, number);
+            while (at < count && (used[at] || (moment && !same_shape(moment,
+                                      &document->weights[trained[at]].tensor))))
+                at++;
+            if (at == count) return false;
+            used[at] = true;
+            if (moment) give(training, number, trained[at]);
+        }
+    }
+    return true;
+}
+
+int pawl_pth_assign(struct pawl_document *document, const struct pawl_py *groups)
+{
+    int *trained = NULL;
+    bool *used = NULL;
+    const size_t room = (size_t)document->weight_count + 1;
+
+    if (!document->training->tensor_count || !pawl_py_is(groups, PAWL_PY_LIST)) return 0;
+    if (document->training->tensor_count > ASSIGNED_MAX || document->weight_count > ASSIGNED_MAX)
+        return 0;
+    int rc = pawl_alloc(&trained, sizeof(*trained) * room, "an optimizer");
+    if (!rc) rc = pawl_alloc(&used, sizeof(*used) * room, "an optimizer");
+    if (!rc && !assign(document, groups, trained, list_trained(document, trained), used)) {
+        for (int i = 0; i < document->training->tensor_count; i++) {
+            document->training->tensors[i].slot[0] = 0;
+            document->training->tensors[i].of = -1;
+        }
+        pawl_document_warn(document, "which weights the optimizer's moments belong to cannot be "
+                           "told from their shapes: they are kept, but not used");
+    }
+    pawl_free(trained);
+    pawl_free(used);
     return rc;
 }
 

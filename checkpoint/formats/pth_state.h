@@ -34,6 +34,9 @@ bool pawl_pth_is_optimizer(const struct pawl_py *value);
 int pawl_pth_take_optimizer(struct pawl_pth *pth, const struct pawl_py *value,
                             struct pawl_training *training);
 
+// Says of each moment which weight it belongs to. groups: the optimizer's param_groups.
+int pawl_pth_assign(struct pawl_document *document, const struct pawl_py *groups);
+
 // pth-model: makes the architecture when every module is one that pawl knows; else a warning that
 // names the first that is not.
 int pawl_pth_take_architecture(struct pawl_pth *pth, const struct pawl_py *module);

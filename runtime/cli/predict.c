@@ -109,12 +109,14 @@ int pawl_verb_predict(const struct pawl_options *options)
 
     int rc = refuse_existing(options);
     if (!rc) rc = pawl_source_open(&document, options->arguments[0], options->arch);
+    if (!rc) rc = pawl_npy_read(options->input, &x);
+    if (!rc && document->architecture && x.rank > 1)
+        rc = pawl_architecture_resize(document->architecture, x.rank - 1, x.dim + 1);
     if (!rc)
         rc = pawl_infer_open(&infer, document,
                              &(struct pawl_infer_options){
                                  .device = options->device, .batch = batch,
                                  .threads = options->threads < 0 ? 0 : (int)options->threads });
-    if (!rc) rc = pawl_npy_read(options->input, &x);
     if (!rc) rc = check(&x, pawl_infer_architecture(infer), options->input);
     if (!rc) rc = run_rows(infer, &x, batch, &y, &per_row);
     int status = pawl_exit_of(rc);

@@ -58,11 +58,11 @@ static int choose_rule(struct train *run)
     }
     rule->beta_1 = or_else(o->betas[0], rule->beta_1);
     rule->beta_2 = or_else(o->betas[1], rule->beta_2);
-    rule->epsilon = or_else(o->eps, from_file(run, "epsilon", 1e-8));
+    rule->epsilon = or_else(o->eps, from_file(run, "epsilon", from_file(run, "eps", 1e-8)));
     rule->decay = or_else(o->weight_decay, from_file(run, "weight_decay",
                                                      rule->kind == PAWL_ADAMW ? 0.01 : 0));
     rule->momentum = or_else(o->momentum, from_file(run, "momentum", 0));
-    rule->rho = from_file(run, "rho", 0.99);
+    rule->rho = from_file(run, "rho", from_file(run, "alpha", 0.99));
     rule->nesterov = json_is_true(json_object_get(optimizer, "nesterov"));
     run->settings.clip = or_else(o->clip, from_file(run, "clip", 0));
     return 0;
@@ -289,6 +289,10 @@ int train_open(struct train *run, int *status)
     if (!rc) rc = pawl_device_open(&run->device, o->device ? o->device : "auto",
                                    (int)or_count(o->threads, 0));
     if (!rc) rc = open_data(run);
+    if (!rc) {
+        const struct pawl_shape *shape = &pawl_data_info(run->data)->shape;
+        rc = pawl_architecture_resize(run->model->architecture, shape->rank, shape->dim);
+    }
     if (!rc) rc = choose(run);
     if (!rc) rc = read_metadata(run);
     if (!rc && o->export_to) rc = check_export(o->export_to);
