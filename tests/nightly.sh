@@ -1,11 +1,12 @@
 #!/bin/sh
 # test: nightly timeout=10800 once alone
 # The programme at its long sizes, one row after the other, with its figures. What a row needs and
-# does not find (root, a tool) is said and skipped. PAWL_NIGHTLY_PERCENT=10 runs a tenth of each.
+# does not find (root, a tool) is said and skipped. PAWL_NIGHTLY_PERCENT=10 runs a tenth of each,
+# PAWL_NIGHTLY_CUTS=1000 so many cuts of each real file system.
 # Figures also go to nightly.txt in the build directory, which `./go test --nightly` prints.
 set -u
 
-percent=${PAWL_NIGHTLY_PERCENT:-100}
+percent=${PAWL_NIGHTLY_PERCENT:-100} cuts=${PAWL_NIGHTLY_CUTS:-10000}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=0 skipped=0 rows=0
@@ -47,9 +48,9 @@ row T12 "snapshots while the state is overwritten, and each edge left out" \
     "$test-snapshot" "$(part 10000)"
 row T13 "stored bytes change" "$test-bitrot" "$(part 100000)"
 row T14 "space ends at each 4 KiB" "$test-enospc"
-for kind in ext4 xfs btrfs; do
-    row T04 "power cuts of a real $kind" "$test-blockcut" $kind "$(part 10000)"
-done
 row T11 "the device fails around each write and sync" "$test-fsyncgate"
+for kind in ext4 btrfs xfs; do
+    row T04 "power cuts of a real $kind" "$test-blockcut" $kind "$(part "$cuts")"
+done
 say "$rows rows, $failed failed, $skipped skipped, at $percent % of their sizes"
 [ $failed -eq 0 ]
