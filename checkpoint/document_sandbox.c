@@ -144,7 +144,8 @@ static int far_read(void *context, uint64_t offset, void *out, size_t size)
     while (size) {
         const int rc = pawl_sandbox_next(far->sandbox);
         if (rc) return rc;
-        if (packet->kind != BYTES || !packet->size || packet->size > size) return told(far->sandbox);
+        if (packet->kind != BYTES || !packet->size || packet->size > size)
+            return told(far->sandbox);
         memcpy(to, packet->bytes, packet->size);
         to += packet->size;
         size -= packet->size;

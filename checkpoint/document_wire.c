@@ -96,6 +96,7 @@ int pawl_document_encode(struct pawl_text *out, const struct pawl_document *docu
 
     put_string(out, document->format);
     put_string(out, document->format_version);
+    put_string(out, document->stop);
     put(out, (uint64_t)document->files->count);
     for (int i = 0; i < document->files->count; i++) {
         const struct pawl_file *file = &document->files->file[i];
@@ -110,6 +111,7 @@ int pawl_document_encode(struct pawl_text *out, const struct pawl_document *docu
         put(out, training->step);
         put(out, (uint64_t)training->epoch);
         put_bytes(out, &training->loss, sizeof(training->loss));
+        put_bytes(out, &training->momentum_scale, sizeof(training->momentum_scale));
         put_json(out, training->optimizer);
         put_json(out, training->rest);
         put_entries(out, training->tensors, training->tensor_count);
@@ -339,10 +341,19 @@ static void take_bindings(struct input *input, struct pawl_document *document)
     }
 }
 
-static void take_training(struct input *input, struct pawl_document *document)
+static void take_double(struct input *input, double *out)
 {
     size_t size;
+    const void *bytes = take_bytes(input, &size);
 
+    if (size == sizeof(*out))
+        memcpy(out, bytes, size);
+    else
+        bad(input, "a number");
+}
+
+static void take_training(struct input *input, struct pawl_document *document)
+{
     if (!take(input, 1)) return;
     input->rc = pawl_alloc(&document->training, sizeof(*document->training), "training state");
     if (input->rc) return;
@@ -350,11 +361,8 @@ static void take_training(struct input *input, struct pawl_document *document)
     training->step = take(input, UINT64_MAX);
     training->epoch = (int64_t)take(input, UINT64_MAX);
     if (training->epoch < -1) training->epoch = -1;
-    const void *loss = take_bytes(input, &size);
-    if (size == sizeof(training->loss))
-        memcpy(&training->loss, loss, size);
-    else
-        bad(input, "a loss");
+    take_double(input, &training->loss);
+    take_double(input, &training->momentum_scale);
     take_json(input, &training->optimizer, is_object);
     take_json(input, &training->rest, is_any);
     take_entries(input, document->files, &training->tensors, &training->tensor_count,
@@ -369,6 +377,7 @@ int pawl_document_decode(struct pawl_document *document, const void *bytes, size
     pawl_pb_open(&input.in, bytes, size, document->path, 0);
     take_string(&input, document->format, sizeof(document->format));
     take_string(&input, document->format_version, sizeof(document->format_version));
+    take_string(&input, document->stop, sizeof(document->stop));
     take_files(&input, document, files);
     take_architecture(&input, document);
     take_entries(&input, document->files, &document->weights, &document->weight_count, -1);

@@ -121,16 +121,23 @@ int pawl_keras_take_moments(struct pawl_document *document, const int *trained, 
     struct pawl_training *training = document->training;
     const char *kind;
     int moments = 0, i = 0;
+    bool told = false;
 
     if (!training || !count) return 0;
-    for (int t = 0; t < training->tensor_count; t++)
+    for (int t = 0; t < training->tensor_count; t++) {
         moments += training->tensors[t].tensor.rank > 0;
+        told |= training->tensors[t].slot[0] != 0;
+    }
     kind = json_string_value(json_object_get(training->optimizer, "kind"));
     if (!kind) {  // weights alone do not name their optimizer: two moments of each are Adam's
         kind = moments == 2 * count ? "adam" : "sgd";
         if (moments && moments != count && moments != 2 * count) kind = "unknown";
         json_object_set_new(training->optimizer, "kind", json_string(kind));
         kind = json_string_value(json_object_get(training->optimizer, "kind"));
+    }
+    if (told) {  // a SavedModel's object graph says whose each moment is
+        if (!strcmp(kind, "sgd") || !strcmp(kind, "rmsprop")) scale_momentum(training, kind);
+        return 0;
     }
     if (moments && take_named(document)) return 0;
     const int per = moments / count;

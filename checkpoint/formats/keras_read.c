@@ -171,6 +171,25 @@ static int named(const struct pawl_names *names, const char *name)
     return pawl_names_find(names, name);
 }
 
+// SavedModel: by the variable's name, which has the cell's own name in a recurrent layer.
+static int find_full(const struct pawl_names *names, const struct pawl_keras_layer *layer,
+                     const struct pawl_keras_variable *variable)
+{
+    static const char *const cells[][2] = {
+        { "LSTM", "lstm_cell" }, { "GRU", "gru_cell" }, { "SimpleRNN", "simple_rnn_cell" },
+    };
+    char path[PAWL_NAME_MAX + 1];
+
+    snprintf(path, sizeof(path), "%s/%s", layer->name, variable->name);
+    int found = named(names, path);
+    for (size_t i = 0; found < 0 && i < sizeof(cells) / sizeof(*cells); i++) {
+        if (strcmp(layer->class_name, cells[i][0]) || !begins(variable->name, "cell/")) continue;
+        snprintf(path, sizeof(path), "%s/%s/%s", layer->name, cells[i][1], variable->name + 5);
+        found = named(names, path);
+    }
+    return found;
+}
+
 // Older files call what is private in a layer by another name.
 static int find_store(const struct pawl_names *names, const struct pawl_keras *keras, int v)
 {
@@ -186,7 +205,8 @@ static int find_store(const struct pawl_names *names, const struct pawl_keras *k
     if (found >= 0) return found;
     snprintf(path, sizeof(path), "_layer_checkpoint_dependencies/%.120s/%s", layer->name,
              variable->store);
-    return named(names, path);
+    found = named(names, path);
+    return found >= 0 ? found : find_full(names, layer, variable);
 }
 
 static int top_of(const struct pawl_keras *keras, int layer)
@@ -368,7 +388,8 @@ int pawl_keras_binder(struct pawl_bindings *out, const struct pawl_document *doc
     json_t *config = NULL;
 
     *fit = 0;
-    if (strcmp(document->format, "keras-weights") && strcmp(document->format, "h5-weights"))
+    if (strcmp(document->format, "keras-weights") && strcmp(document->format, "h5-weights")
+        && strcmp(document->format, "savedmodel"))
         return pawl_fail(PAWL_ECORRUPT, "%s: not Keras' weights", document->path);
     int rc = pawl_keras_write(&config, document->architecture, false);
     if (!rc) rc = pawl_keras_read(&keras, config, document->path);

@@ -9,10 +9,52 @@
 #include <string.h>
 
 #include "checkpoint/containers/protobuf.h"
+#include "checkpoint/formats/keras_read.h"
 #include "checkpoint/formats/savedmodel.h"
 #include "kernels/memory.h"
 
 enum { METADATA_BYTES_MAX = 256 << 20 };
+
+// What Keras writes for a tuple or a shape, {"class_name": "__tuple__", "items": [...]}, as the list
+// that it is. value: borrowed; NULL when it is something else.
+static json_t *wrapped(const json_t *value)
+{
+    const char *name = json_string_value(json_object_get(value, "class_name"));
+    json_t *items = json_object_get(value, "items");
+
+    if (!name || !json_is_array(items)) return NULL;
+    return strcmp(name, "__tuple__") && strcmp(name, "TensorShape") ? NULL : items;
+}
+
+// Unwraps all lists below root, level after level: todo holds what is still to be looked at.
+static int unwrap(json_t *root)
+{
+    json_t **todo = NULL, *value, *items;
+    size_t count = 0, room = 0, i;
+    const char *key;
+    void *next;
+    int rc = 0;
+
+    for (json_t *at = root; at && !rc; at = count ? todo[--count] : NULL) {
+        const size_t more = json_is_object(at) ? json_object_size(at) : json_array_size(at);
+        if (count + more > room) {
+            room = 2 * (count + more);
+            rc = pawl_realloc(&todo, sizeof(json_t *) * room, "a configuration");
+            if (rc) break;
+        }
+        json_object_foreach_safe(at, next, key, value) {
+            if ((items = wrapped(value))) json_object_set_new(at, key, json_incref(items));
+            todo[count++] = json_object_get(at, key);
+        }
+        for (i = 0; json_is_array(at) && i < json_array_size(at); i++) {
+            if ((items = wrapped(json_array_get(at, i))))
+                json_array_set_new(at, i, json_incref(items));
+            todo[count++] = json_array_get(at, i);
+        }
+    }
+    pawl_free(todo);
+    return rc;
+}
 
 static int take_node(struct pawl_savedmodel *model, struct pawl_pb *in,
                      const struct pawl_pb_field *field)
@@ -34,7 +76,7 @@ static int take_node(struct pawl_savedmodel *model, struct pawl_pb *in,
     if (!json_is_object(model->config))
         return pawl_pb_fail(&node, json.start, "the model's configuration is not JSON: %.100s",
                             model->config ? "no object" : error.text);
-    return 0;
+    return unwrap(model->config);
 }
 
 static int read_metadata(struct pawl_savedmodel *model)
@@ -64,9 +106,11 @@ int pawl_savedmodel_read_keras(struct pawl_savedmodel *model)
     const int rc = read_metadata(model);
 
     if (rc) return rc;
-    if (!model->config)
-        pawl_document_warn(model->document, "this SavedModel holds a graph of TensorFlow "
-                           "operations and no layers (a Keras 3 export, or no Keras model): its "
-                           "weights are read, its architecture is not. try: --arch MODEL.json");
+    if (model->config)
+        return pawl_keras_take_config(model->document, model->config,
+                                      json_object_get(model->config, "training_config"));
+    pawl_document_warn(model->document, "this SavedModel holds a graph of TensorFlow operations "
+                       "and no layers (a Keras 3 export, or no Keras model): its weights are "
+                       "read, its architecture is not. try: --arch MODEL.json");
     return 0;
 }

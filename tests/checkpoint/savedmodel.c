@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "checkpoint/binding.h"
 #include "checkpoint/document.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -84,6 +85,12 @@ Test(savedmodel, weights_and_moments)
     cr_assert(document->training);
     cr_assert_eq(document->training->step, 7);
     cr_assert_eq(document->training->tensor_count, 14);
+    cr_assert(document->architecture && document->bindings);
+    cr_assert_eq(pawl_document_bind(document), 0);
+    cr_assert_eq(pawl_architecture_params(document->architecture), 389);
+    cr_assert_str_eq(document->architecture->loss, "cross-entropy");
+    cr_assert_float_eq(json_real_value(json_object_get(document->training->optimizer,
+                                                       "learning_rate")), 0.004, 1e-9);
     for (size_t i = 0; i < sizeof(moments) / sizeof(*moments); i++) {
         const struct pawl_entry *entry = pawl_document_find(document, moments[i].name);
         cr_assert(entry, "%s", moments[i].name);
