@@ -35,9 +35,9 @@ int pawl_verb_bench(const struct pawl_options *options)
     return pawl_exit_telling(PAWL_EINVAL);
 }
 
-int bench_open(struct bench *bench, const struct pawl_options *options)
+int bench_open(struct bench *bench, const struct pawl_options *options, const char *model)
 {
-    bench->model = options->argument_count > 1 ? options->arguments[1] : "gpt-small";
+    bench->model = model;
     int rc = pawl_source_open(&bench->document, bench->model, NULL);
 
     if (!rc && !bench->document->architecture)

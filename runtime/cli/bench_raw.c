@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoint/store/transfers.h"
 #include "kernels/error.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -21,39 +22,85 @@ static int open_direct(const char *path, int flags)
     return fd == -EINVAL ? pawl_io()->open(path, flags & ~O_EXCL, 0666) : fd;
 }
 
-static int transfer(const char *path, int flags, uint64_t bytes, double *bytes_per_s)
+// Depth requests of one buffer each: what the disk does, and nothing else.
+struct raw {
+    struct pawl_transfers *transfers;
+    struct pawl_io_transfer *request;
+    char *buffer;
+    int fd, depth;
+    bool writing;
+};
+
+static int raw_start(struct raw *raw, struct pawl_io_transfer *request, uint64_t at,
+                     uint64_t bytes)
+{
+    const int slot = (int)(request - raw->request);
+
+    *request = (struct pawl_io_transfer){
+        .fd = raw->fd, .write = raw->writing, .offset = (off_t)at,
+        .bytes = raw->buffer + (size_t)slot * REQUEST_BYTES,
+        .size = bytes - at < REQUEST_BYTES ? (size_t)(bytes - at) : REQUEST_BYTES };
+    return pawl_transfers_submit(raw->transfers, request);
+}
+
+static int raw_all(struct raw *raw, uint64_t bytes)
+{
+    struct pawl_io_transfer *ended;
+    uint64_t at = 0;
+    int rc = 0;
+
+    for (int i = 0; !rc && i < raw->depth && at < bytes; i++, at += REQUEST_BYTES)
+        rc = raw_start(raw, &raw->request[i], at, bytes);
+    while (!rc && pawl_transfers_under_way(raw->transfers)) {
+        rc = pawl_transfers_reap(raw->transfers, &ended);
+        if (!rc && ended->done != (ssize_t)ended->size)
+            rc = ended->done < 0 ? (int)ended->done : -EIO;
+        if (!rc && at < bytes) {
+            rc = raw_start(raw, ended, at, bytes);
+            at += REQUEST_BYTES;
+        }
+    }
+    return rc;
+}
+
+static int transfer(const char *path, int flags, uint64_t bytes, int depth, double *bytes_per_s)
 {
     const struct pawl_io *io = pawl_io();
-    const bool writing = (flags & O_ACCMODE) == O_WRONLY;
+    struct pawl_io_transfer requests[PAWL_TRANSFERS_MAX];
+    struct raw raw = { .request = requests, .depth = depth, .fd = -1,
+                       .writing = (flags & O_ACCMODE) == O_WRONLY };
     void *buffer = NULL;
-    int rc = pawl_pages_alloc(&buffer, REQUEST_BYTES, "the transfer buffer");
+    int rc = pawl_pages_alloc(&buffer, (size_t)depth * REQUEST_BYTES, "the transfer buffers");
 
-    if (rc) return rc;
-    memset(buffer, 0x5a, REQUEST_BYTES);
-    const int64_t start = io->now_ns();
-    const int fd = open_direct(path, flags);
-    int error = fd < 0 ? fd : 0;
+    if (!rc) rc = pawl_transfers_open(&raw.transfers, depth);
+    if (rc) goto out;
+    memset(buffer, 0x5a, (size_t)depth * REQUEST_BYTES);
+    raw.buffer = buffer;
     bytes = bytes / BLOCK_BYTES * BLOCK_BYTES;
-    for (uint64_t at = 0; !error && at < bytes; at += REQUEST_BYTES) {
-        const size_t size = bytes - at < REQUEST_BYTES ? (size_t)(bytes - at) : REQUEST_BYTES;
-        error = writing ? pawl_io_write_all(fd, buffer, size, (off_t)at)
-                        : pawl_io_read_all(fd, buffer, size, (off_t)at);
-    }
-    if (!error && writing) error = io->datasync(fd);
+    const int64_t start = io->now_ns();
+    raw.fd = open_direct(path, flags);
+    int error = raw.fd < 0 ? raw.fd : 0;
+    if (!error && raw.writing) (void)io->reserve(raw.fd, (off_t)bytes);
+    if (!error) error = raw_all(&raw, bytes);
+    if (!error && raw.writing) error = io->datasync(raw.fd);
     *bytes_per_s = (double)bytes / ((double)(io->now_ns() - start) / 1e9);
-    if (fd >= 0) io->close(fd);
-    pawl_pages_free(buffer, REQUEST_BYTES);
-    return error ? pawl_fail(PAWL_EIO, "%s: raw transfer failed: %s", path, strerror(-error)) : 0;
+    if (error)
+        rc = pawl_fail(PAWL_EIO, "%s: raw transfer failed: %s", path, strerror(-error));
+out:
+    pawl_transfers_close(raw.transfers);
+    if (raw.fd >= 0) io->close(raw.fd);
+    pawl_pages_free(buffer, (size_t)depth * REQUEST_BYTES);
+    return rc;
 }
 
-int bench_raw_write(const char *path, uint64_t bytes, double *bytes_per_s)
+int bench_raw_write(const char *path, uint64_t bytes, int depth, double *bytes_per_s)
 {
-    return transfer(path, O_WRONLY | O_CREAT | O_EXCL, bytes, bytes_per_s);
+    return transfer(path, O_WRONLY | O_CREAT | O_EXCL, bytes, depth, bytes_per_s);
 }
 
-int bench_raw_read(const char *path, uint64_t bytes, double *bytes_per_s)
+int bench_raw_read(const char *path, uint64_t bytes, int depth, double *bytes_per_s)
 {
-    return transfer(path, O_RDONLY, bytes, bytes_per_s);
+    return transfer(path, O_RDONLY, bytes, depth, bytes_per_s);
 }
 
 int bench_drop_caches(void)

@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 // Bytes per second of a fresh file written whole with O_DIRECT (without, where the file system
-// refuses it) in 4 MiB requests, with the final fdatasync. The file stays for bench_raw_read.
-int bench_raw_write(const char *path, uint64_t bytes, double *bytes_per_s);
-int bench_raw_read(const char *path, uint64_t bytes, double *bytes_per_s);
+// refuses it) in 4 MiB requests, depth of them under way at a time, into space reserved before,
+// with the final fdatasync. The file stays for bench_raw_read.
+int bench_raw_write(const char *path, uint64_t bytes, int depth, double *bytes_per_s);
+int bench_raw_read(const char *path, uint64_t bytes, int depth, double *bytes_per_s);
 
 // Drops the page cache. false: not allowed to; what is read may come from memory.
 int bench_drop_caches(void);

@@ -52,7 +52,20 @@ static void tell(const struct pawl_options *options, struct bench *bench,
     const double fraction = flops / (f->median * 1e6) / f->peak_gflops;
     const long long params = (long long)pawl_trainer_model(bench->trainer)->param_count;
 
-    if (options->json) {
+    if (bench_as_rows(options)) {
+        const struct bench_figure row[] = {
+            { "model", bench->model, 0, 0 }, { "params", NULL, (double)params, 12 },
+            { "batch", NULL, (double)bench->batch, 12 },
+            { "threads", NULL, (double)bench->device->threads, 12 },
+            { "step ms p50", NULL, f->median, 4 }, { "step ms min", NULL, f->min, 4 },
+            { "step ms p99", NULL, f->p99, 4 },
+            { tokens ? "tokens/s" : "samples/s", NULL, units / f->median * 1e3, 4 },
+            { "of peak", NULL, fraction, 3 },
+        };
+        bench_row(options, row, sizeof(row) / sizeof(row[0]));
+        return;
+    }
+    if (bench_as_json(options)) {
         printf("{\"preset\":\"%s\",\"dtype\":\"fp32\",\"threads\":%d,\"params\":%lld,"
                "\"step_ms\":{\"min\":%.17g,\"median\":%.17g,\"p99\":%.17g},\"rate\":%.17g,"
                "\"unit\":\"%s/s\",\"flops_per_step\":%.17g,\"peak_gflops\":%.17g,"
@@ -71,11 +84,11 @@ static void tell(const struct pawl_options *options, struct bench *bench,
     printf("  memory  %.4g MB at most\n", (double)bench_peak_rss_bytes() / 1e6);
 }
 
-int bench_step(const struct pawl_options *options)
+static int one(const struct pawl_options *options, const char *model)
 {
     struct bench bench = { 0 };
     struct step_figures figures = { 0 };
-    int rc = bench_open(&bench, options);
+    int rc = bench_open(&bench, options, model);
 
     if (!rc) rc = measure(&bench, isnan(options->seconds) ? 10 : options->seconds, &figures);
     if (!rc)
@@ -84,4 +97,9 @@ int bench_step(const struct pawl_options *options)
         pawl_exit_telling(rc);
     bench_close(&bench);
     return pawl_exit_of(rc);
+}
+
+int bench_step(const struct pawl_options *options)
+{
+    return bench_models(options, one);
 }

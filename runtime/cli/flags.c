@@ -148,8 +148,8 @@ static int long_flag(struct line *line, const char *word, const char *next, int 
     return 0;
 }
 
-// -y and the like: single letters, switches all of them.
-static int short_flags(struct line *line, const char *word)
+// -y and the like: single letters, several switches together or one with a value (-o md, -omd).
+static int short_flags(struct line *line, const char *word, const char *next, int *taken)
 {
     for (const char *c = word + 1; *c; c++) {
         const struct pawl_flag *flag = NULL;
@@ -160,6 +160,13 @@ static int short_flags(struct line *line, const char *word)
         if (!flag)
             return pawl_fail(PAWL_EINVAL, "%s: unknown flag -%c. try: pawl %s --help",
                              line->verb->name, *c, line->verb->name);
+        if (flag->kind != PAWL_FLAG_SWITCH) {
+            const char *value = c[1] ? c + 1 : next;
+            if (!value) return missing_value(line, flag, flag->name);
+            if (!c[1]) *taken = 2;
+            line->given[line->given_count++] = (struct given){ flag, value };
+            return 0;
+        }
         line->given[line->given_count++] = (struct given){ flag, "true" };
     }
     return 0;
@@ -178,7 +185,7 @@ static int read_line(struct line *line, int argc, char *const *argv)
         else if (flags && !strncmp(argv[i], "--", 2))
             rc = long_flag(line, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &taken);
         else if (flags && argv[i][0] == '-' && argv[i][1])
-            rc = short_flags(line, argv[i]);
+            rc = short_flags(line, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &taken);
         else
             line->arguments[line->argument_count++] = argv[i];
         if (rc)

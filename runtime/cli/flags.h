@@ -42,7 +42,7 @@ struct pawl_options {
 
     const char *data, *val, *out, *arch, *optimizer, *schedule, *loss, *dtype, *device, *take;
     const char *resume, *save_mode, *keep, *export_to, *input, *output, *prompt, *format, *only;
-    const char *report, *trace, *tensorboard, *metrics, *config, *dir, *io, *completions;
+    const char *report, *trace, *tensorboard, *metrics, *config, *dir, *io, *completions, *rows;
     const char *meta[PAWL_META_MAX];  // KEY=JSON, in order
     int meta_count;
 

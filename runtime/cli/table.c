@@ -48,11 +48,12 @@ const struct pawl_verb pawl_verbs[] = {
       "  pawl ckpt rm runs/a 300 400 -y\n"
       "  pawl ckpt pin runs/a 1200\n",
       2, 1024 },
-    { "bench", pawl_verb_bench, "save|restore|step [MODEL]",
+    { "bench", pawl_verb_bench, "save|restore|step [MODEL...]",
       "measure this machine; save is a paired A/B",
       "  pawl bench step gpt:layers=6,heads=6,width=384,context=256\n"
-      "  pawl bench save gpt:layers=6,heads=6,width=384,context=256 --dir /mnt/scratch\n",
-      1, 2 },
+      "  pawl bench save gpt:layers=6,heads=6,width=384,context=256 --dir /mnt/scratch\n"
+      "  pawl bench save mlp:784-1024..8192-10 -o md    # 1024, 2048, 4096, 8192\n",
+      1, 65 },
     { "doctor", pawl_verb_doctor, "[--dir DIR]",
       "what this machine offers: CPU, GPU or why none, disk, memory, launcher",
       "  pawl doctor --dir runs\n", 0, 0 },
@@ -225,6 +226,8 @@ const struct pawl_flag pawl_flags[] = {
       "Pairs of windows, with and without a save.", "12", 0, 1, 0 },
 
     // ---- telling
+    { "rows", PAWL_FLAG_CHOICE, AT(rows), BENCH, PAWL_GROUP_TELL, "text|md|csv|json", "text",
+      "How the figures are told; json is what --json does.", "md", 'o', 0, 0 },
     { "json", PAWL_FLAG_SWITCH, AT(json), JSON, PAWL_GROUP_TELL, NULL, "",
       "JSON on stdout, and nothing else there.", NULL, 0, 0, 0 },
     { "quiet", PAWL_FLAG_SWITCH, AT(quiet), TRAIN, PAWL_GROUP_TELL, NULL, "",

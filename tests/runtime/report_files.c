@@ -143,7 +143,8 @@ static void check_event(const json_t *event, struct counts *counts)
     const char *name = json_string_value(json_object_get(event, "event"));
 
     if (!strcmp(name, "start")) {
-        must_have(event, "device ranks params state_bytes host_memory_bytes io resumed_from skipped");
+        must_have(event, "device ranks params state_bytes host_memory_bytes io resumed_from "
+                         "skipped");
         cr_expect(json_is_null(json_object_get(event, "resumed_from")));
         cr_expect_eq(json_array_size(json_object_get(event, "skipped")), 0);
         counts->start++;

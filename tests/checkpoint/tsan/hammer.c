@@ -83,25 +83,32 @@ static void check(const char *run, uint64_t *steps)
     pawl_saver_close(reader);
 }
 
-int main(void)
+// memory: of the ring, in bytes; 0: the state's size.
+static int hammer(enum state_kind kind, uint64_t memory, int steps)
 {
     struct pawl_progress progress = { .epoch = -1, .loss = NAN, .metric = NAN,
                                       .training = "{\"seed\":1}" };
+    struct pawl_saver *saver = NULL;
     struct pawl_pool *pool = NULL;
     char run[4096];
     int accepted = 0, busy = 0;
     uint64_t last;
 
+    passed = 0;
     scratch_make(run);
-    state_open(&state, STATE_EVEN);
+    state_open(&state, kind);
     if (pawl_pool_open(&pool, 3)) return 1;
-    struct pawl_saver *saver = open_saver(&state, run, "latest=2", NULL);
-    for (progress.step = 1; progress.step <= STEPS; progress.step++) {
+    if (pawl_saver_open(&saver, &(struct pawl_saver_options){ .where = run, .keep = "latest=2",
+                        .host_memory_bytes = memory }, state.device))
+        return 1;
+    state_add(&state, saver);
+    for (progress.step = 1; progress.step <= (uint64_t)steps; progress.step++) {
         step_once(saver, pool, progress.step);
         const int rc = progress.step % 50 ? pawl_saver_save(saver, state.stream, &progress)
                                           : pawl_saver_save_now(saver, state.stream, &progress);
         accepted += rc == 0;
         busy += rc == PAWL_EBUSY;
+        (void)pawl_saver_state(saver, progress.step);
     }
     if (pawl_saver_close(saver)) {
         fprintf(stderr, "close: %s\n", pawl_error());
@@ -109,9 +116,16 @@ int main(void)
     }
     check(run, &last);
     printf("%d steps: %d saves accepted, %d of them in passing, %d skipped; the last is step %lu\n",
-           STEPS, accepted, passed, busy, last);
+           steps, accepted, passed, busy, last);
     pawl_pool_close(pool);
     state_close(&state);
     scratch_remove(run);
-    return accepted < STEPS / 50 || passed < 2 || last != STEPS;
+    return accepted < steps / 50 || (kind == STATE_EVEN && passed < 2) || last != (uint64_t)steps;
+}
+
+int main(void)
+{
+    return hammer(STATE_EVEN, 0, STEPS)                       // one frame
+           || hammer(STATE_EVEN, 4 << 20, STEPS)              // several
+           || hammer(STATE_BIG, PAWL_HOST_MEMORY_LEAST, 50);  // a belt
 }
