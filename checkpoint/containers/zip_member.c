@@ -59,7 +59,6 @@ static int refill(struct stream *s)
     const uint64_t left = s->member.packed - s->packed_at;
     const size_t now = left < CHUNK_BYTES ? (size_t)left : CHUNK_BYTES;
 
-    if (!now) return damaged(s, "its deflated data end too early: truncated");
     const int rc = pawl_document_read_at(s->document, s->file, s->member.offset + s->packed_at,
                                          s->inflating->in, now);
     s->packed_at += now;
@@ -76,12 +75,15 @@ static int inflate_some(struct stream *s, unsigned char *out, size_t size)
     z->next_out = out;
     z->avail_out = (uInt)size;
     while (z->avail_out && !rc) {
-        if (!z->avail_in) rc = refill(s);
+        // The last byte may be inside zlib already, and still stand for a thousand to come.
+        if (!z->avail_in && s->packed_at < s->member.packed) rc = refill(s);
         if (rc) break;
         const int status = inflate(z, Z_NO_FLUSH);
         s->inflating->ended = status == Z_STREAM_END;
         if (s->inflating->ended && z->avail_out)
             rc = damaged(s, "its deflated data give fewer bytes than it is said to have");
+        else if (status == Z_BUF_ERROR)
+            rc = damaged(s, "its deflated data end too early: truncated");
         else if (status != Z_OK && status != Z_STREAM_END)
             rc = damaged(s, "its deflated data are damaged");
     }
@@ -101,10 +103,10 @@ static int check_end(struct stream *s)
         z->next_out = &more;
         z->avail_out = 1;
         while (!rc && status == Z_OK && z->avail_out) {
-            if (!z->avail_in) rc = refill(s);
+            if (!z->avail_in && s->packed_at < s->member.packed) rc = refill(s);
             if (!rc) status = inflate(z, Z_NO_FLUSH);
         }
-        if (!rc && status != Z_STREAM_END)
+        if (!rc && (status != Z_STREAM_END || z->avail_in || s->packed_at < s->member.packed))
             rc = damaged(s, "its deflated data give other bytes than it is said to have");
         end_inflate(s);
     }

@@ -187,6 +187,31 @@ Test(zip, deflated_members)
     free(payload);
 }
 
+// What the last bytes of a stream stand for may be asked for when zlib has taken them all in.
+Test(zip, the_end_of_a_deflated_member_in_a_read_of_its_own)
+{
+    unsigned char bytes[BYTES_MAX], *payload = calloc(1, 70000), *back = malloc(70000);
+
+    for (size_t tail = 1; tail < 600; tail += 7) {
+        struct pawl_document *document = NULL;
+        struct pawl_zip *zip = NULL;
+        int file;
+
+        const size_t size = deflate_archive(bytes, payload, 65536 + tail);
+        write_bytes(scratch("tail.zip"), bytes, size);
+        cr_assert_eq(open_archive(&document, &zip, scratch("tail.zip"), 0), 0);
+        cr_assert_eq(pawl_zip_file(zip, &zip->members[0], false, &file), 0);
+        cr_expect_eq(pawl_document_read_at(document, file, 0, back, 65536), 0, "%zu: %s", tail,
+                     pawl_error());
+        cr_expect_eq(pawl_document_read_at(document, file, 65536, back, tail), 0, "%zu: %s", tail,
+                     pawl_error());
+        pawl_zip_free(zip);
+        pawl_document_free(document);
+    }
+    free(payload);
+    free(back);
+}
+
 // Where the signature of record n is.
 static size_t find(const unsigned char *bytes, size_t size, const char *signature, int n)
 {
