@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/formats/hf.h"
 #include "checkpoint/formats/keras_read.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -29,6 +30,20 @@ static int read_keras(struct pawl_document *document, const char *bytes, size_t 
 
     int rc = pawl_keras_parse(&config, bytes, size, document->path);
     if (!rc) rc = pawl_keras_take_config(document, config, NULL);
+    json_decref(config);
+    return rc;
+}
+
+// config.json of Hugging Face; *is: it is one.
+static int read_hf(struct pawl_document *document, const char *bytes, size_t size, bool *is)
+{
+    json_t *config = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, NULL);
+
+    *is = pawl_hf_is_config(config);
+    int rc = *is ? pawl_hf_take_config(document, config, document->path) : 0;
+    if (*is && !rc && !document->architecture)
+        rc = pawl_fail(PAWL_ECORRUPT, "%s: of Hugging Face's models, gpt2 and llama are known",
+                       document->path);
     json_decref(config);
     return rc;
 }
@@ -58,7 +73,13 @@ static int read_json(struct pawl_document *document, const char *path)
         pawl_free(bytes);
         return read;
     }
-    int rc = strlen(bytes) == size
+    bool hf = false;
+    int rc = read_hf(document, bytes, size, &hf);
+    if (hf) {
+        pawl_free(bytes);
+        return rc;
+    }
+    rc = strlen(bytes) == size
                  ? pawl_architecture_from_json(&made, bytes)
                  : pawl_fail(PAWL_ECORRUPT, "byte %zu is a NUL, not JSON", strlen(bytes));
     if (rc == PAWL_ECORRUPT) rc = pawl_fail(PAWL_ECORRUPT, "%s: %s", path, pawl_error());

@@ -11,6 +11,7 @@
 
 #include "checkpoint/cast.h"
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/formats/hf.h"
 #include "checkpoint/formats/safetensors.h"
 #include "checkpoint/formats/safetensors_index.h"
 #include "checkpoint/names.h"
@@ -40,9 +41,10 @@ static int read_safetensors(struct pawl_document *document, const char *path)
     bool index = false;
 
     if (!pawl_safetensors_in(path, name, &index)) return pawl_safetensors_read(document, path);
-    if (index) return pawl_safetensors_read_index(document, path, name);
     snprintf(file, sizeof(file), "%s/%s", path, name);
-    return pawl_safetensors_read(document, file);
+    const int rc = index ? pawl_safetensors_read_index(document, path, name)
+                         : pawl_safetensors_read(document, file);
+    return rc ? rc : pawl_hf_read_beside(document, path);
 }
 
 // ---- writing
