@@ -30,8 +30,8 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_npz,
     &pawl_format_savedmodel,
     &pawl_format_keras,
+    &pawl_format_keras_weights,  // its suffix ends in the next one's
     &pawl_format_keras_h5,
-    &pawl_format_keras_weights,
     &pawl_format_h5_weights,
     &pawl_format_architecture,
 };

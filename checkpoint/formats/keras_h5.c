@@ -13,6 +13,7 @@
 #include "checkpoint/containers/hdf5.h"
 #include "checkpoint/formats/formats.h"
 #include "checkpoint/formats/keras_read.h"
+#include "checkpoint/formats/keras_save.h"
 #include "kernels/memory.h"
 
 static bool detect_hdf5(const char *path, const unsigned char *head, size_t head_bytes,
@@ -122,7 +123,7 @@ const struct pawl_format pawl_format_keras_h5 = {
     .parts = PAWL_PART_ARCHITECTURE | PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect_hdf5,
     .read = read_hdf5,
-
+    .write = pawl_keras_save_h5,
 };
 
 const struct pawl_format pawl_format_keras_weights = {
@@ -131,7 +132,7 @@ const struct pawl_format pawl_format_keras_weights = {
     .parts = PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect_none,
     .read = read_hdf5,
-
+    .write = pawl_keras_save_weights,
 };
 
 const struct pawl_format pawl_format_h5_weights = {
@@ -140,5 +141,5 @@ const struct pawl_format pawl_format_h5_weights = {
     .parts = PAWL_PART_WEIGHTS,
     .detect = detect_none,
     .read = read_hdf5,
-
+    .write = pawl_keras_save_h5_weights,
 };

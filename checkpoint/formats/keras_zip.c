@@ -6,6 +6,7 @@
 #include "checkpoint/containers/zip.h"
 #include "checkpoint/formats/formats.h"
 #include "checkpoint/formats/keras_read.h"
+#include "checkpoint/formats/keras_save.h"
 #include "kernels/memory.h"
 
 enum { CONFIG_BYTES_MAX = 64 << 20 };
@@ -97,5 +98,5 @@ const struct pawl_format pawl_format_keras = {
     .parts = PAWL_PART_ARCHITECTURE | PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect,
     .read = read_keras,
-
+    .write = pawl_keras_save,
 };

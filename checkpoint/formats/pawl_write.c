@@ -9,6 +9,7 @@
 #include "checkpoint/cast.h"
 #include "checkpoint/commit.h"
 #include "checkpoint/layout.h"
+#include "checkpoint/native.h"
 #include "checkpoint/text.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -150,8 +151,8 @@ static int commit(struct writer *w, const char *path)
     return rc;
 }
 
-int pawl_write_run(const struct pawl_document *document, const char *path,
-                   const struct pawl_write_options *options)
+static int write_run(const struct pawl_document *document, const char *path,
+                     const struct pawl_write_options *options)
 {
     struct writer w = { .document = document, .options = options, .lease = { .fd = -1 } };
 
@@ -170,5 +171,19 @@ out:
     pawl_pages_free(w.bytes, w.room);
     pawl_text_free(&w.text);
     pawl_layout_free(&w.layout);
+    return rc;
+}
+
+int pawl_write_run(const struct pawl_document *document, const char *path,
+                   const struct pawl_write_options *options)
+{
+    struct pawl_document *native = NULL;
+
+    // Training goes on from a run: its tensors are the model's parameters, not the file's.
+    if (!document->architecture || !document->weight_count || !strcmp(document->format, "pawl"))
+        return write_run(document, path, options);
+    int rc = pawl_document_native(&native, (struct pawl_document *)(uintptr_t)document);
+    if (!rc) rc = write_run(native, path, options);
+    pawl_document_free(native);
     return rc;
 }

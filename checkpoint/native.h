@@ -1,0 +1,15 @@
+// native.h - a document in pawl's own names and layout, whatever it was read from.
+//
+// Its weights are the parameters that document->bindings puts together, its moments are called
+// "optimizer.<slot>.<parameter>". Elements are made when they are asked for, a tensor at a time.
+
+#ifndef PAWL_NATIVE_H
+#define PAWL_NATIVE_H
+
+#include "checkpoint/document.h"
+
+// *out borrows document, which must outlive it, and is freed by pawl_document_free.
+// PAWL_ECORRUPT: the weights do not fit the architecture.
+int pawl_document_native(struct pawl_document **out, struct pawl_document *document);
+
+#endif
