@@ -19,6 +19,7 @@
 
 #include "audit_support.h"
 #include "block_support.h"
+#include "checkpoint/store/uring.h"
 #include "kernels/io.h"
 
 enum { SECTOR = 512, PAGE = 4096, LIVES = 3, SAVES = 3, MUTANT_CUTS = 400 };
@@ -180,11 +181,14 @@ static void parse_log(void)
 static void record(enum mutant which)
 {
     static struct pawl_io table;
+    const char *why;
     char path[4200];
 
     mutant = which;
     promise_count = 0;
-    table = pawl_io_posix;
+    // As pawl does by itself: through io_uring where that works.
+    const struct pawl_io *uring = pawl_io_uring(&why);
+    table = uring ? *uring : pawl_io_posix;
     table.sync = lax_sync;
     table.datasync = lax_datasync;
     start_disk();

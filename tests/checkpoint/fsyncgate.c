@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +21,14 @@
 
 #include "audit_support.h"
 #include "block_support.h"
+#include "checkpoint/store/uring.h"
 #include "kernels/io.h"
 
 struct how {
     bool briefly;   // the disk heals after the call
     bool buffered;  // without O_DIRECT
     bool retries;   // the mutant
+    bool uring;     // transfers through io_uring
 };
 
 static struct state state;
@@ -141,6 +144,38 @@ static int gate_rename_noreplace(const char *from, const char *to)
     return after(broke, pawl_io_posix.rename_noreplace(from, to));
 }
 
+// A queue's write counts when it is submitted; the disk heals when something ended.
+static const struct pawl_io *uring;  // NULL: not here
+static _Atomic bool queue_broke;
+
+static int gate_submit(struct pawl_io_queue *queue, struct pawl_io_transfer *transfer)
+{
+    if (transfer->write && before()) queue_broke = true;
+    return uring->queue_submit(queue, transfer);
+}
+
+static int gate_reap(struct pawl_io_queue *queue, struct pawl_io_transfer **out)
+{
+    return after(atomic_exchange(&queue_broke, false), uring->queue_reap(queue, out));
+}
+
+static void set_table(void)
+{
+    static struct pawl_io table;
+
+    table = how.uring ? *uring : pawl_io_posix;
+    table.open = gate_open;
+    table.pwrite = gate_pwrite;
+    table.sync = table.datasync = gate_sync;
+    table.rename = gate_rename;
+    table.rename_noreplace = gate_rename_noreplace;
+    if (how.uring) {
+        table.queue_submit = gate_submit;
+        table.queue_reap = gate_reap;
+    }
+    pawl_io_set(&table);
+}
+
 // ---- one case
 
 static int save(struct pawl_saver *saver, uint64_t step, uint64_t *acknowledged)
@@ -195,39 +230,35 @@ static struct tally each(struct how which, const char *words)
     struct tally tally = { 0 };
 
     how = which;
+    set_table();
     for (long n = 1; run_case(n, &tally) && !(how.retries && tally.broken); n++)
         continue;
+    pawl_io_set(NULL);
     printf("%-44s %3d cases, %3d saves failed, %d promises broken\n", words, tally.cases,
            tally.failed, tally.broken);
     return tally;
 }
 
-static void set_table(void)
-{
-    static struct pawl_io table;
-
-    table = pawl_io_posix;
-    table.open = gate_open;
-    table.pwrite = gate_pwrite;
-    table.sync = table.datasync = gate_sync;
-    table.rename = gate_rename;
-    table.rename_noreplace = gate_rename_noreplace;
-    pawl_io_set(&table);
-}
-
 static int all(void)
 {
     struct tally sum = { 0 };
+    const char *why = NULL;
 
-    for (int i = 0; i < 4; i++) {
+    uring = pawl_io_uring(&why);
+    if (!uring) printf("io_uring: skipped: %s\n", why);
+    for (int i = 0; i < (uring ? 6 : 4); i++) {
         static const char *const words[] = { "from the call on", "for the call",
                                              "from the call on, through the page cache",
-                                             "for the call, through the page cache" };
-        const struct tally one = each((struct how){ i % 2, i / 2, false }, words[i]);
+                                             "for the call, through the page cache",
+                                             "from the call on, io_uring",
+                                             "for the call, io_uring" };
+        const struct how one_way = { .briefly = i % 2, .buffered = i / 2 == 1, .uring = i > 3 };
+        const struct tally one = each(one_way, words[i]);
         sum.failed += one.failed;
         sum.broken += one.broken;
     }
-    const struct tally lie = each((struct how){ false, true, true }, "a second sync is believed");
+    const struct tally lie = each((struct how){ .buffered = true, .retries = true },
+                                   "a second sync is believed");
     printf("mutants caught: %d of 1\n", lie.broken > 0);
     return sum.broken || sum.failed < 10 || !lie.broken;
 }
@@ -254,9 +285,7 @@ int main(void)
     snprintf(path, sizeof(path), "%s/base", dir);
     if (block_make(path, "ext4")) give_up("a file system");
     state_open(&state, STATE_MIXED);
-    set_table();
     const int bad = all();
-    pawl_io_set(NULL);
     state_close(&state);
     scratch_remove(dir);
     return bad;
