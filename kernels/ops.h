@@ -82,6 +82,29 @@ struct pawl_move {
     int64_t dim[PAWL_MOVE_RANK], to[PAWL_MOVE_RANK], from[PAWL_MOVE_RANK];
 };
 
+// Group normalisation of (batch, rows, cols): each of `groups` of a sample's columns on its own.
+struct pawl_group_norm {
+    int64_t batch, rows, cols, groups;
+    float epsilon;
+};
+
+// One step of a recurrent layer. Gates lie side by side in rows of units each: LSTM's input,
+// forget, cell, output; GRU's reset, update, new. They come in as products and go out activated;
+// with h_grad they come in activated and go out as gradients of the products. Activations are such
+// as need their output for backward.
+enum pawl_cell_kind { PAWL_CELL_LSTM, PAWL_CELL_GRU, PAWL_CELL_SIMPLE, PAWL_CELLS };
+struct pawl_cell {
+    enum pawl_cell_kind kind;
+    int64_t batch, units;
+    enum pawl_activation activation, recurrent;
+    float *gates;          // (batch, gates * units): of the input; for the others of both
+    float *hidden;         // GRU: of the state before, alike
+    float *h, *c;          // (batch, units); c: LSTM
+    const float *h_prev, *c_prev;
+    float *h_grad;         // backward: in, of h; out, of h_prev but for what the products give it
+    float *c_grad;         // backward, LSTM: in, of c; out, of c_prev
+};
+
 // Rows of `width` whose first heads * dim elements turn; rotary (even) of each dim.
 struct pawl_rope {
     int64_t batch, time, width, heads, dim, rotary;
@@ -201,6 +224,27 @@ struct pawl_ops {
                             const pawl_value *out_grad, const pawl_value *x, const float *mean,
                             const float *rstd, const pawl_value *weight_or_null, int64_t rows,
                             int64_t cols, bool add_x, bool add);
+
+    // mean and rstd (batch, groups) are for backward; sums (batch, 2, cols) gets each sample's part
+    // of the gradients of bias and weight.
+    void (*group_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd,
+                       const pawl_value *x, const pawl_value *weight_or_null,
+                       const pawl_value *bias_or_null, const struct pawl_group_norm *norm);
+    void (*group_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *sums,
+                            const pawl_value *out_grad, const pawl_value *x, const float *mean,
+                            const float *rstd, const pawl_value *weight_or_null,
+                            const struct pawl_group_norm *norm, bool add_x);
+
+    // Forward, or backward where h_grad is set.
+    void (*cell)(struct pawl_stream *s, const struct pawl_cell *cell);
+
+    // x, times slope (cols; shared: (1)) where below 0. part (rows, cols) gets each element's part
+    // of the slope's gradient.
+    void (*prelu)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
+                  const pawl_value *slope, int64_t rows, int64_t cols, bool shared);
+    void (*prelu_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *part,
+                       const pawl_value *out_grad, const pawl_value *x, const pawl_value *slope,
+                       int64_t rows, int64_t cols, bool shared, bool add_x);
 
     // In place is fine. Turned dimensions are those of queries and keys; values pass.
     void (*rope)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,

@@ -3,17 +3,25 @@
 
 #include "runtime/plan_inside.h"
 
+// Backward has the outputs of a recurrent layer's activations, not their inputs.
+static bool needs_input(const struct pawl_layer *layer)
+{
+    return pawl_activation_saves_input(layer->rnn.activation)
+           || pawl_activation_saves_input(layer->rnn.recurrent_activation);
+}
+
 // What of a layer cannot be computed, or NULL.
 static const char *lacks(const struct pawl_layer *layer)
 {
     switch (layer->kind) {
     case PAWL_CONV1D_TRANSPOSE:
     case PAWL_CONV2D_TRANSPOSE:
-    case PAWL_GROUP_NORM:
-    case PAWL_LSTM:
+        return plan_is_softmax(layer->conv.activation) ? "its softmax" : NULL;
     case PAWL_GRU:
-    case PAWL_SIMPLE_RNN:
-    case PAWL_PRELU: return "this kind";
+        if (!layer->rnn.reset_after) return "a reset gate before the product";
+        return needs_input(layer) ? "its activation" : NULL;
+    case PAWL_LSTM:
+    case PAWL_SIMPLE_RNN: return needs_input(layer) ? "its activation" : NULL;
     case PAWL_ATTENTION:
         return layer->attention.rotary > PAWL_ROTARY_MAX ? "so wide a rotary embedding" : NULL;
     case PAWL_MULTIPLY: return layer->input_count == 2 ? NULL : "a product of more than two";

@@ -38,7 +38,7 @@ void plan_add_into(struct pawl_plan *plan, int layer, struct plan_value *value, 
     plan_touch(plan, entry);
 }
 
-static bool first_touch(struct pawl_plan *plan, int tensor)
+bool plan_first_touch(struct pawl_plan *plan, int tensor)
 {
     if (tensor == NONE || plan->touched[tensor]) return false;
     plan->touched[tensor] = true;
@@ -78,7 +78,7 @@ static void back_softmax(struct pawl_plan *plan, int layer)
 }
 
 // Undoes the activation that is fused into layer, unless the gradient's maker has done so.
-static void back_activation(struct pawl_plan *plan, int layer)
+void plan_back_activation(struct pawl_plan *plan, int layer)
 {
     const struct plan_value *value = &plan->values[layer];
 
@@ -96,11 +96,11 @@ static void back_product(struct pawl_plan *plan, int layer, bool conv)
     struct plan_value *in = plan_value_in(plan, layer, 0);
 
     back_softmax(plan, layer);
-    back_activation(plan, layer);
+    plan_back_activation(plan, layer);
     struct plan_entry *entry = plan_mirror(plan, conv ? OP_CONV2D_WEIGHT : OP_LINEAR_WEIGHT, layer);
     entry->aux_1 = entry->aux_2 = NONE;
-    entry->first_weight = first_touch(plan, entry->weight);
-    entry->first_bias = first_touch(plan, entry->bias);
+    entry->first_weight = plan_first_touch(plan, entry->weight);
+    entry->first_bias = plan_first_touch(plan, entry->bias);
     // A tied weight was touched before; the operation has one `add` for both gradients.
     entry->clear_bias = entry->first_bias && !entry->first_weight;
     if (entry->clear_bias && plan->zeros_bytes < plan->model->tensors[entry->bias].size_bytes)
@@ -139,8 +139,8 @@ static void back_adding(struct pawl_plan *plan, int layer, enum plan_op op)
     if (!norm && !plan_wanted(plan, in)) return;  // a norm still owes its weights
     struct plan_entry *entry = plan_mirror(plan, op, layer);
     if (!norm) entry->in = NONE;
-    entry->first_weight = first_touch(plan, entry->weight);
-    entry->first_bias = first_touch(plan, entry->bias);
+    entry->first_weight = plan_first_touch(plan, entry->weight);
+    entry->first_bias = plan_first_touch(plan, entry->bias);
     entry->out = plan_gradient(plan, in, &entry->add);
     plan_touch(plan, entry);
 }
@@ -169,8 +169,8 @@ static void back_embed(struct pawl_plan *plan, int layer)
 {
     struct plan_entry *entry = plan_mirror(plan, OP_EMBED_BACK, layer);
 
-    entry->first_weight = first_touch(plan, entry->weight);
-    entry->first_bias = first_touch(plan, entry->bias);
+    entry->first_weight = plan_first_touch(plan, entry->weight);
+    entry->first_bias = plan_first_touch(plan, entry->bias);
     plan_touch(plan, entry);
 }
 
@@ -197,6 +197,13 @@ static void back_layer(struct pawl_plan *plan, int l)
     case PAWL_AVERAGE:
     case PAWL_MAXIMUM:
     case PAWL_SUBTRACT: plan_back_joined(plan, l); break;
+    case PAWL_LSTM:
+    case PAWL_GRU:
+    case PAWL_SIMPLE_RNN: plan_back_rnn(plan, l); break;
+    case PAWL_GROUP_NORM:
+    case PAWL_PRELU:
+    case PAWL_CONV1D_TRANSPOSE:
+    case PAWL_CONV2D_TRANSPOSE: plan_back_rest(plan, l); break;
     case PAWL_PERMUTE:
     case PAWL_ZERO_PADDING:
     case PAWL_CONCATENATE: plan_back_moved(plan, l); break;

@@ -16,14 +16,16 @@ struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int l
 
     *entry = (struct plan_entry){ .op = op, .layer = layer, .out = NONE, .in = NONE,
                                   .other = NONE, .aux_1 = NONE, .aux_2 = NONE, .grad = NONE,
-                                  .weight = NONE, .bias = NONE, .mean = NONE, .variance = NONE };
+                                  .aux_3 = NONE, .aux_4 = NONE, .weight = NONE, .bias = NONE,
+                                  .mean = NONE, .variance = NONE, .recurrent = NONE,
+                                  .recurrent_bias = NONE };
     return entry;
 }
 
 void plan_touch(struct pawl_plan *plan, const struct plan_entry *entry)
 {
     const int used[] = { entry->out, entry->in, entry->other, entry->aux_1, entry->aux_2,
-                         entry->grad };
+                         entry->aux_3, entry->aux_4, entry->grad };
     const int now = (int)(entry - plan->entries);
 
     for (size_t i = 0; i < sizeof(used) / sizeof(used[0]); i++) {
@@ -70,6 +72,16 @@ static int dense_under(const struct pawl_plan *plan, const int *readers, int add
     return NONE;
 }
 
+static bool is_conv(enum pawl_layer_kind kind)
+{
+    return kind == PAWL_CONV1D || kind == PAWL_CONV2D;
+}
+
+static bool is_transposed(enum pawl_layer_kind kind)
+{
+    return kind == PAWL_CONV1D_TRANSPOSE || kind == PAWL_CONV2D_TRANSPOSE;
+}
+
 bool plan_is_softmax(enum pawl_activation activation)
 {
     return activation == PAWL_SOFTMAX || activation == PAWL_LOG_SOFTMAX;
@@ -81,6 +93,8 @@ static enum pawl_activation activation_of(const struct pawl_layer *layer)
     switch (layer->kind) {
     case PAWL_DENSE: return layer->dense.activation;
     case PAWL_CONV1D:
+    case PAWL_CONV1D_TRANSPOSE:
+    case PAWL_CONV2D_TRANSPOSE:
     case PAWL_CONV2D: return layer->conv.activation;
     case PAWL_ACTIVATE: return layer->activate.activation;
     default: return PAWL_LINEAR;
@@ -91,9 +105,10 @@ static enum pawl_activation activation_of(const struct pawl_layer *layer)
 // exact, and no probability is rounded to 0. (log_softmax changes nothing under a softmax.)
 static enum pawl_activation closing_of(const struct pawl_plan *plan)
 {
-    const enum pawl_activation last = activation_of(layer_of(plan,
-                                                             plan->architecture.layer_count - 1));
+    const struct pawl_layer *layer = layer_of(plan, plan->architecture.layer_count - 1);
+    const enum pawl_activation last = activation_of(layer);
 
+    if (is_transposed(layer->kind)) return PAWL_LINEAR;
     if (plan_is_softmax(last) && plan->options.loss == PAWL_CROSS_ENTROPY) return last;
     if (last == PAWL_SIGMOID && plan->options.loss == PAWL_BINARY_CROSS_ENTROPY) return last;
     return PAWL_LINEAR;
@@ -174,15 +189,10 @@ static void image_of(const struct pawl_shape *shape, bool global, int64_t image[
         image[1] *= shape->dim[d];
 }
 
-static bool is_conv(enum pawl_layer_kind kind)
-{
-    return kind == PAWL_CONV1D || kind == PAWL_CONV2D;
-}
-
-static void window_of(const struct pawl_plan *plan, int l, struct pawl_window *w)
+void plan_window(const struct pawl_plan *plan, int l, struct pawl_window *w)
 {
     const struct pawl_layer *layer = layer_of(plan, l);
-    const bool conv = is_conv(layer->kind);
+    const bool turned = is_transposed(layer->kind), conv = turned || is_conv(layer->kind);
     const bool global = layer->kind == PAWL_GLOBAL_MAX_POOL || layer->kind == PAWL_GLOBAL_AVG_POOL;
     const int64_t *kernel = conv ? layer->conv.kernel : layer->pool.size;
     const int64_t *stride = conv ? layer->conv.stride : layer->pool.stride;
@@ -190,8 +200,9 @@ static void window_of(const struct pawl_plan *plan, int l, struct pawl_window *w
     const bool same = !global && (conv ? layer->conv.padding : layer->pool.padding) == PAWL_SAME;
     int64_t in[3], out[3];
 
-    image_of(&layer_of(plan, layer->input[0])->out, global, in);
-    image_of(&layer->out, global, out);
+    // The convolution that a transposed one transposes goes from its output to its input.
+    image_of(&layer_of(plan, layer->input[0])->out, global, turned ? out : in);
+    image_of(&layer->out, global, turned ? in : out);
     *w = (struct pawl_window){
         .batch = plan->options.batch, .in_h = in[0], .in_w = in[1], .in_c = in[2],
         .out_h = out[0], .out_w = out[1], .out_c = out[2], .kernel_h = in[0], .kernel_w = in[1],
@@ -273,7 +284,7 @@ static void build_conv(struct pawl_plan *plan, int l, struct plan_entry *entry)
     const struct pawl_layer *layer = layer_of(plan, l);
     const struct pawl_window *w = &entry->window;
 
-    window_of(plan, l, &entry->window);
+    plan_window(plan, l, &entry->window);
     entry->weight = plan->model->param_of[l][0];
     if (layer->conv.bias) entry->bias = plan->model->param_of[l][1];
     keep_saved(plan, entry, &plan->values[l], own_activation(plan, l));
@@ -365,9 +376,9 @@ static void build_single(struct pawl_plan *plan, int l)
     case OP_EMBED: build_embed(plan, l, entry); break;
     case OP_MAX_POOL2D:
         entry->aux_1 = plan_new_buffer(plan, (size_t)entry->n * sizeof(int32_t));
-        window_of(plan, l, &entry->window);
+        plan_window(plan, l, &entry->window);
         break;
-    case OP_AVG_POOL2D: window_of(plan, l, &entry->window); break;
+    case OP_AVG_POOL2D: plan_window(plan, l, &entry->window); break;
     case OP_DROPOUT: entry->rate = (float)layer->dropout.rate; break;
     default: build_activate(plan, l, entry); break;
     }
@@ -400,6 +411,13 @@ static void build_layer(struct pawl_plan *plan, int l)
     case PAWL_ZERO_PADDING:
     case PAWL_CONCATENATE: plan_build_moved(plan, l); break;
     case PAWL_ATTENTION: plan_build_attention(plan, l); break;
+    case PAWL_LSTM:
+    case PAWL_GRU:
+    case PAWL_SIMPLE_RNN: plan_build_rnn(plan, l); break;
+    case PAWL_GROUP_NORM:
+    case PAWL_PRELU:
+    case PAWL_CONV1D_TRANSPOSE:
+    case PAWL_CONV2D_TRANSPOSE: plan_build_rest(plan, l); break;
     default: build_single(plan, l); break;
     }
 }

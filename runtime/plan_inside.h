@@ -4,6 +4,7 @@
 //     plan_able.c   which layers this build can compute
 //     plan_kinds.c, plan_kinds_back.c   kinds of several operations
 //     plan_build.c  forward list: which layer becomes which operation, what is fused
+//     plan_rnn.c    recurrent layers; plan_rest.c  group norm, PReLU, transposed convolutions
 //     plan_back.c   backward list: who makes, shares and adds to which gradient
 //     plan_memory.c lifetimes -> offsets
 //     plan_ops.c    one entry -> one call of the device's table
@@ -24,10 +25,12 @@ struct plan_buffer {
 enum plan_op {
     OP_EMBED, OP_LINEAR, OP_CONV2D, OP_MAX_POOL2D, OP_AVG_POOL2D, OP_LAYER_NORM, OP_ATTENTION,
     OP_ACTIVATE, OP_ADD, OP_DROPOUT, OP_COPY, OP_LOSS, OP_SOFTMAX, OP_BATCH_NORM, OP_ROPE, OP_MOVE,
-    OP_FILL, OP_MULTIPLY, OP_SCALE, OP_MAXIMUM,
+    OP_FILL, OP_MULTIPLY, OP_SCALE, OP_MAXIMUM, OP_RNN, OP_GROUP_NORM, OP_PRELU, OP_TRANSPOSE,
+    OP_BIAS,
     OP_EMBED_BACK, OP_LINEAR_X, OP_LINEAR_WEIGHT, OP_CONV2D_X, OP_CONV2D_WEIGHT,
     OP_MAX_POOL2D_BACK, OP_AVG_POOL2D_BACK, OP_LAYER_NORM_BACK, OP_ATTENTION_BACK,
-    OP_ACTIVATE_BACK, OP_SOFTMAX_BACK, OP_BATCH_NORM_BACK, OP_MAXIMUM_BACK
+    OP_ACTIVATE_BACK, OP_SOFTMAX_BACK, OP_BATCH_NORM_BACK, OP_MAXIMUM_BACK, OP_RNN_BACK,
+    OP_GROUP_NORM_BACK, OP_PRELU_BACK, OP_TRANSPOSE_X, OP_TRANSPOSE_WEIGHT
 };
 
 // One entry of the list: forward, loss, backward. Buffers and tensors by number or NONE.
@@ -36,9 +39,12 @@ struct plan_entry {
     int layer;
     int out, in, other;       // destination, source, second source (residual, out_grad's partner)
     int aux_1, aux_2;         // pre-activation or saved; mean and rstd; lse; index
+    int aux_3, aux_4;         // recurrent: see plan_rnn.c
     int grad;                 // backward: the gradient of this layer's output
     int weight, bias;         // tensors
     int mean, variance;       // tensors: a batch norm's state
+    int recurrent, recurrent_bias;  // tensors
+    bool first_recurrent;
     bool first_weight, first_bias;  // the first in backward to touch that tensor's gradient
     bool add;                 // out is added to
     bool clear_bias;          // the weight's gradient is added to, the bias's begins here
@@ -49,6 +55,7 @@ struct plan_entry {
     struct pawl_batch_norm norm;
     struct pawl_move move;
     struct pawl_rope rope;
+    struct pawl_group_norm group;
     float epsilon, rate, alpha, factor;
 };
 
@@ -127,6 +134,23 @@ int plan_gradient(struct pawl_plan *plan, struct plan_value *value, bool *add);
 void plan_add_into(struct pawl_plan *plan, int layer, struct plan_value *value, int grad);
 struct plan_entry *plan_mirror(struct pawl_plan *plan, enum plan_op op, int layer);
 
+bool plan_first_touch(struct pawl_plan *plan, int tensor);
+
+// plan_rnn.c
+void plan_build_rnn(struct pawl_plan *plan, int layer);
+void plan_back_rnn(struct pawl_plan *plan, int layer);
+struct plan_call;
+void plan_run_rnn(struct pawl_plan *plan, const struct plan_entry *entry,
+                  const struct plan_call *call);
+
+// plan_rest.c: group norm, PReLU, transposed convolutions.
+void plan_window(const struct pawl_plan *plan, int layer, struct pawl_window *window);
+void plan_build_rest(struct pawl_plan *plan, int layer);
+void plan_back_rest(struct pawl_plan *plan, int layer);
+void plan_back_activation(struct pawl_plan *plan, int layer);
+bool plan_run_rest(struct pawl_plan *plan, const struct plan_entry *entry,
+                   const struct plan_call *call);
+
 // plan_memory.c: gives every buffer its offset; the arena's size is in plan->arena_bytes.
 int plan_place(struct pawl_plan *plan);
 
@@ -140,6 +164,17 @@ struct plan_call {
 };
 void plan_run(struct pawl_plan *plan, const struct plan_entry *entry,
               const struct plan_call *call);
+
+// A tensor's values or gradient; NULL for NONE.
+static inline float *plan_value(const struct pawl_plan *plan, int tensor)
+{
+    return tensor == NONE ? NULL : pawl_model_at(plan->model, plan->model->param, tensor);
+}
+
+static inline float *plan_grad(const struct pawl_plan *plan, int tensor)
+{
+    return tensor == NONE ? NULL : pawl_model_at(plan->model, plan->model->grad, tensor);
+}
 
 static inline void *plan_at(const struct pawl_plan *plan, int buffer)
 {

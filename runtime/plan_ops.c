@@ -2,17 +2,6 @@
 
 #include "runtime/plan_inside.h"
 
-// A tensor's values or gradient; NULL for NONE.
-static float *value(const struct pawl_plan *plan, int tensor)
-{
-    return tensor == NONE ? NULL : pawl_model_at(plan->model, plan->model->param, tensor);
-}
-
-static float *gradient(const struct pawl_plan *plan, int tensor)
-{
-    return tensor == NONE ? NULL : pawl_model_at(plan->model, plan->model->grad, tensor);
-}
-
 static void run_loss(struct pawl_plan *plan, const struct plan_entry *e,
                      const struct plan_call *call)
 {
@@ -37,18 +26,18 @@ static void run_batch_norm(struct pawl_plan *plan, const struct plan_entry *e,
     struct pawl_batch_norm norm = e->norm;
 
     norm.training = call->training;
-    norm.running_mean = value(plan, e->mean);
-    norm.running_var = value(plan, e->variance);
+    norm.running_mean = plan_value(plan, e->mean);
+    norm.running_var = plan_value(plan, e->variance);
     if (call->training) {  // the update takes the next ones over
-        norm.next_mean = gradient(plan, e->mean);
-        norm.next_var = gradient(plan, e->variance);
+        norm.next_mean = plan_grad(plan, e->mean);
+        norm.next_var = plan_grad(plan, e->variance);
         if (call->add) norm.running_mean = norm.next_mean;
         if (call->add) norm.running_var = norm.next_var;
     }
     plan->model->device->ops->batch_norm(call->stream, plan_at(plan, e->out),
                                          plan_at(plan, e->aux_1), plan_at(plan, e->aux_2),
-                                         plan_at(plan, e->in), value(plan, e->weight),
-                                         value(plan, e->bias), &norm);
+                                         plan_at(plan, e->in), plan_value(plan, e->weight),
+                                         plan_value(plan, e->bias), &norm);
 }
 
 // Operations of both lists that know no parameters.
@@ -89,7 +78,7 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *aux_1 = plan_at(plan, e->aux_1), *aux_2 = plan_at(plan, e->aux_2);
-    const float *weight = value(plan, e->weight), *bias = value(plan, e->bias);
+    const float *weight = plan_value(plan, e->weight), *bias = plan_value(plan, e->bias);
 
     switch (e->op) {
     case OP_EMBED:  // k is the span of positions
@@ -130,8 +119,8 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *grad = plan_at(plan, e->grad);
     void *aux_1 = plan_at(plan, e->aux_1), *aux_2 = plan_at(plan, e->aux_2);
-    const float *weight = value(plan, e->weight);
-    float *weight_grad = gradient(plan, e->weight), *bias_grad = gradient(plan, e->bias);
+    const float *weight = plan_value(plan, e->weight);
+    float *weight_grad = plan_grad(plan, e->weight), *bias_grad = plan_grad(plan, e->bias);
     const bool add_weight = call->add || !e->first_weight, add_bias = call->add || !e->first_bias;
 
     switch (e->op) {
@@ -180,7 +169,7 @@ static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
 void plan_run(struct pawl_plan *plan, const struct plan_entry *entry,
               const struct plan_call *call)
 {
-    if (run_plain(plan, entry, call)) return;
+    if (run_plain(plan, entry, call) || plan_run_rest(plan, entry, call)) return;
     if (entry->op < OP_EMBED_BACK)
         run_forward(plan, entry, call);
     else

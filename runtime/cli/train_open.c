@@ -47,6 +47,8 @@ static int choose_rule(struct train *run)
                                   : "adamw");
 
     if (rc) return rc;
+    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
+    if (convention && !strcmp(convention, "keras")) rule->as = PAWL_AS_KERAS;
     rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
                                           : 0.001));
     if (json_array_size(betas) == 2) {

@@ -5,6 +5,16 @@
 
 #include "runtime/plan.h"
 
+// Models in JSON.
+#define MODEL(shape, layers)                                                                       \
+    "{\"pawl\":1,\"name\":\"m\",\"layers\":[{\"name\":\"in\",\"kind\":\"input\",\"config\":"       \
+    "{\"shape\":" shape "}}," layers "]}"
+#define LAYER(name, kind, inputs, config)                                                          \
+    "{\"name\":\"" name "\",\"kind\":\"" kind "\",\"inputs\":[" inputs "],\"config\":{" config "}}"
+#define DENSE(name, in, units) LAYER(name, "dense", "\"" in "\"", "\"units\":" units)
+#define CONV(name, in, filters)                                                                    \
+    LAYER(name, "conv2d", "\"" in "\"", "\"kernel\":3,\"padding\":\"same\",\"filters\":" filters)
+
 enum { BATCH = 4 };
 
 struct bed {

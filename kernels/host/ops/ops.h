@@ -90,6 +90,18 @@ void HOST(bias)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, con
     *bias, int64_t rows, int64_t cols);
 void HOST(column_sum)(struct pawl_stream *s, float *out, const pawl_value *x, int64_t rows, int64_t
     cols, bool add);
+void HOST(group_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float *rstd, const
+    pawl_value *x, const pawl_value *weight_or_null, const pawl_value *bias_or_null, const struct
+    pawl_group_norm *norm);
+void HOST(group_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *sums, const pawl_value
+    *out_grad, const pawl_value *x, const float *mean, const float *rstd, const pawl_value
+    *weight_or_null, const struct pawl_group_norm *norm, bool add_x);
+void HOST(cell)(struct pawl_stream *s, const struct pawl_cell *cell);
+void HOST(prelu)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, const pawl_value
+    *slope, int64_t rows, int64_t cols, bool shared);
+void HOST(prelu_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *part, const pawl_value
+    *out_grad, const pawl_value *x, const pawl_value *slope, int64_t rows, int64_t cols, bool
+    shared, bool add_x);
 void HOST(sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
 void HOST(norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
 void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2, const
