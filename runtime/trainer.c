@@ -21,14 +21,15 @@ static int check(const struct pawl_trainer_options *options)
     return 0;
 }
 
-// The smallest number of tokens or classes that the model tells apart.
-static int64_t told_apart(const struct pawl_trainer *trainer)
+// The smallest number of tokens that the model's embeddings know; 0: it has none.
+static int64_t known_tokens(const struct pawl_trainer *trainer)
 {
     const struct pawl_architecture *arch = &trainer->model->architecture;
-    int64_t count = pawl_plan_cols(trainer->plan);
+    int64_t count = 0;
 
     for (int i = 1; i < arch->layer_count; i++)
-        if (arch->layers[i].kind == PAWL_EMBEDDING && arch->layers[i].embedding.vocab < count)
+        if (arch->layers[i].kind == PAWL_EMBEDDING
+            && (!count || arch->layers[i].embedding.vocab < count))
             count = arch->layers[i].embedding.vocab;
     return count;
 }
@@ -40,7 +41,7 @@ static int fit_input(const struct pawl_trainer *trainer, const struct pawl_data_
     char mine[96], theirs[96];
     int64_t want = 1, have = 1;
 
-    if (input->in.tokens != (info->kind == PAWL_DATA_TOKENS))
+    if (input->in.tokens != info->tokens)
         return pawl_fail(PAWL_ECORRUPT, "model '%s' reads %s, the data holds %s", arch->name,
                          input->in.tokens ? "tokens" : "numbers",
                          input->in.tokens ? "numbers" : "tokens");
@@ -60,7 +61,7 @@ static int fit_output(const struct pawl_trainer *trainer, const struct pawl_data
     const char *name = trainer->model->architecture.name;
     const int64_t cols = pawl_plan_cols(trainer->plan);
     const int64_t rows = pawl_plan_rows(trainer->plan) / trainer->micro;
-    const int64_t labels = info->kind == PAWL_DATA_TOKENS ? info->shape.dim[0] : 1;
+    const int64_t labels = info->labels ? info->labels : 1;
     const bool classes = trainer->options.loss == PAWL_CROSS_ENTROPY;
 
     if (classes && !info->classes)
@@ -83,8 +84,11 @@ int pawl_trainer_fit(const struct pawl_trainer *trainer, struct pawl_data *data)
     int rc = fit_input(trainer, info);
 
     if (!rc) rc = fit_output(trainer, info);
-    if (!rc && info->classes) rc = pawl_data_expect(data, told_apart(trainer));
-    return rc;
+    if (rc || (!info->classes && !info->tokens)) return rc;
+    const int64_t vocab = known_tokens(trainer), cols = pawl_plan_cols(trainer->plan);
+    // Of a text, tokens and labels are the same numbers.
+    const bool text = info->kind == PAWL_DATA_TOKENS && vocab;
+    return pawl_data_expect(data, text && vocab < cols ? vocab : cols, vocab);
 }
 
 // A batch for measuring: tokens and labels over their whole range, numbers in [0, 1).

@@ -91,6 +91,7 @@ static int open_data(struct train *run)
                                          ? run->model->architecture->layers[0].in.shape.dim[0] : 1),
         .seed = (uint64_t)or_count(o->seed, 0),
         .shuffle = o->shuffle,
+        .tokens = reads_tokens(run),
     };
 
     if (!o->data)
@@ -136,6 +137,11 @@ static int choose(struct train *run)
     settings->batch = or_count(o->batch, reads_tokens(run) ? 8 : 64);
     settings->accumulate = or_count(o->accumulate, 1);
     settings->sequence = o->seq < 0 ? 0 : o->seq;
+    // Rows of tokens are as long as they are.
+    const struct pawl_data_info *info = pawl_data_info(run->data);
+    if (info->tokens && info->kind == PAWL_DATA_ARRAYS
+        && info->shape.dim[0] != run->model->architecture->layers[0].in.shape.dim[0])
+        settings->sequence = info->shape.dim[0];
     settings->seed = (uint64_t)or_count(o->seed, 0);
     return rc ? rc : choose_length(run);
 }

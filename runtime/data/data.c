@@ -59,6 +59,8 @@ static int cut_windows(struct pawl_data *data)
     data->info.kind = PAWL_DATA_TOKENS;
     data->info.samples = (data->count - 1) / sequence;
     data->info.shape = (struct pawl_shape){ .rank = 1, .dim = { data->options.sequence } };
+    data->info.tokens = true;
+    data->info.labels = data->options.sequence;
     data->x_each = data->options.sequence;
     return pawl_alloc(&data->window, (sequence + 1) * sizeof(int32_t), "tokens of a sample");
 }
@@ -69,6 +71,8 @@ static void take_rows(struct pawl_data *data)
     data->info.samples = data->count;
     data->info.shape = data->source.shape;
     data->info.targets = data->source.targets;
+    data->info.tokens = data->source.tokens;
+    data->info.labels = data->source.labels;
     data->x_each = 1;
     for (int i = 0; i < data->info.shape.rank; i++)
         data->x_each *= data->info.shape.dim[i];
@@ -177,10 +181,11 @@ const struct pawl_data_info *pawl_data_info(const struct pawl_data *data)
     return &data->info;
 }
 
-int pawl_data_expect(struct pawl_data *data, int64_t classes)
+int pawl_data_expect(struct pawl_data *data, int64_t classes, int64_t vocab)
 {
     const struct pawl_source *source = &data->source;
 
+    data->vocab = vocab;
     data->limit = source->classes > classes ? classes : 0;
     if (!data->limit || !source->row->label)
         return 0;
@@ -235,11 +240,21 @@ static int read_window(struct pawl_data *data, uint64_t at, int32_t *x, int32_t 
     return 0;
 }
 
+static int read_arrays(struct pawl_data *data, uint64_t row, int32_t *x, int32_t *y)
+{
+    int rc = data->source.row->array(&data->source, row, x, y);
+
+    for (int64_t i = 0; !rc && data->info.tokens && i < data->x_each; i++)
+        if (x[i] < 0 || (data->vocab && x[i] >= data->vocab))
+            rc = pawl_fail(PAWL_ECORRUPT, "%s: token %d in row %llu; the model's are 0..%lld",
+                           data->source.files[0].path, x[i], (unsigned long long)row,
+                           (long long)data->vocab - 1);
+    return rc;
+}
+
 int pawl_data_batch(struct pawl_data *data, uint64_t first, int64_t rows, void *x, void *y)
 {
-    const int64_t y_each = data->info.kind == PAWL_DATA_TOKENS ? data->x_each
-                           : data->info.targets                ? data->info.targets
-                                                               : 1;
+    const int64_t y_each = data->info.labels ? data->info.labels : data->info.targets;
     int rc = 0;
 
     for (int64_t i = 0; i < rows && !rc; i++) {
@@ -253,8 +268,7 @@ int pawl_data_batch(struct pawl_data *data, uint64_t first, int64_t rows, void *
         if (data->info.kind == PAWL_DATA_TOKENS)
             rc = read_window(data, window_begin(data, epoch, place), row_x, row_y);
         else
-            rc = data->source.row->array(&data->source, data->begin + place,
-                                         (float *)x + i * data->x_each, row_y);
+            rc = read_arrays(data, data->begin + place, row_x, row_y);
     }
     return rc;
 }

@@ -31,8 +31,8 @@ struct pawl_data;
 
 enum pawl_data_kind {
     PAWL_DATA_TOKENS,  // x (rows, sequence) and y (rows, sequence) int32; y is x one further
-    PAWL_DATA_ARRAYS,  // x (rows, shape...) float32; y (rows) int32 classes or (rows, targets)
-                       // float32
+    PAWL_DATA_ARRAYS,  // x (rows, shape...) float32, or int32 tokens; y (rows, labels) int32
+                       // classes or (rows, targets) float32
 };
 
 enum pawl_data_part { PAWL_DATA_TRAIN, PAWL_DATA_VALIDATE };
@@ -43,6 +43,7 @@ struct pawl_data_options {
     // below 1, of the tokens or rows is kept for validation.
     double fraction;
     int64_t sequence;  // tokens per sample (tokens only)
+    bool tokens;       // the model reads tokens: integers of npy are not made floats
     uint64_t seed;
     bool shuffle;  // false: in order. Validation is never shuffled.
 };
@@ -51,9 +52,11 @@ struct pawl_data_info {
     enum pawl_data_kind kind;
     uint64_t samples;         // per epoch
     struct pawl_shape shape;  // of one sample's x: (sequence), (28, 28, 1), (features)
+    bool tokens;      // x is int32 token ids
+    int64_t labels;   // whole numbers per row of y: 1, or one per token; 0: y is float
     int64_t classes;  // labels are 0 to classes - 1 (or tokens, 256 or 65536); 0: y is float
     int64_t targets;  // floats per row of y; 0 for classes
-    bool own_test;    // a test set lies beside it (idx): to validate is that, without a fraction
+    bool own_test;    // a test set lies beside it (idx), and to validate is that
     char words[256];  // for people: "text: 128 files, 1.2 MB"
 };
 
@@ -64,10 +67,10 @@ int pawl_data_open(struct pawl_data **out, const char *source,
 void pawl_data_close(struct pawl_data *data);  // accepts NULL
 const struct pawl_data_info *pawl_data_info(const struct pawl_data *data);
 
-// Says how many classes (or tokens) the model has. PAWL_ECORRUPT: "label 11 at row 7; the model's
+// Says how many classes the model has and how many tokens (0: it reads none). PAWL_ECORRUPT: "label 11 at row 7; the model's
 // classes are 0..9". The tokens of a file are checked as they are read, by pawl_data_batch. Call it
 // before the first batch whose y or tokens index into something.
-int pawl_data_expect(struct pawl_data *data, int64_t classes);
+int pawl_data_expect(struct pawl_data *data, int64_t classes, int64_t vocab);
 
 // Fills x and y with samples first to first + rows - 1. PAWL_EIO names file and offset.
 int pawl_data_batch(struct pawl_data *data, uint64_t first, int64_t rows, void *x, void *y);

@@ -149,6 +149,7 @@ static int take_labels(struct pawl_source *source, const char *path)
     const int rc = read_file(source, path, &counts, &idx->labels);
     if (rc)
         return rc;
+    source->labels = 1;
     if (counts.rank != 1 || counts.total != source->count)
         return pawl_fail(PAWL_ECORRUPT, "%s: %llu labels of rank %d; %s has %llu images", path,
                          (unsigned long long)counts.dim[0], counts.rank, source->files[0].path,
@@ -202,9 +203,10 @@ static int64_t idx_label(const struct pawl_source *source, uint64_t row)
     return ((const struct idx *)source->state)->labels[row];
 }
 
-static int idx_array(struct pawl_source *source, uint64_t row, float *x, void *y)
+static int idx_array(struct pawl_source *source, uint64_t row, void *out, void *y)
 {
     const struct idx *idx = source->state;
+    float *x = out;
     const uint8_t *pixels = idx->pixels + row * idx->pixels_each;
 
     for (size_t i = 0; i < idx->pixels_each; i++)

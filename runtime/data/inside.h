@@ -15,6 +15,7 @@ struct pawl_data {
     uint64_t begin, count;  // of the source's tokens or rows: the part asked for
     int64_t x_each;         // elements of a sample's x
     int64_t limit;          // tokens are checked to be below; 0: they are anyway
+    int64_t vocab;          // the same for arrays of tokens; 0: not known
     int32_t *window;        // (sequence + 1), tokens only
 };
 

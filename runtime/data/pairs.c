@@ -1,7 +1,8 @@
 // pairs.c - the source npy:X.npy,Y.npy: row i of X with row i of Y, read as batches need them.
 //
-//     X (rows, shape...) any number -> float32, as it stands (nothing is scaled)
-//     Y (rows) or (rows, 1) of integers -> classes, held in memory and checked when opened
+//     X (rows, shape...) any number -> float32, as it stands (nothing is scaled); integers are
+//                        token ids where the model reads tokens
+//     Y (rows) or (rows, labels...) of integers -> classes, held in memory, checked when opened
 //     Y (rows, targets...) of floats    -> targets
 
 #include <string.h>
@@ -15,7 +16,7 @@ enum { PATH_BYTES = 4096, PIECE = 8192, ELEMENT_MAX = 8 };
 struct pairs {
     struct pawl_npy_file x, y;
     int64_t x_each, y_each;  // elements of a row
-    int32_t *labels;         // (rows), or NULL: y is float
+    int32_t *labels;         // (rows, y_each), or NULL: y is float
     void *raw;               // a row as stored
 };
 
@@ -71,10 +72,6 @@ static int check_shapes(struct pawl_source *source, struct pairs *pairs)
                          x_shape, PAWL_SHAPE_MAX);
     pairs->x_each = x->count / x->dim[0];
     pairs->y_each = y->count / y->dim[0];
-    if (!pawl_npy_is_float(y) && pairs->y_each != 1)
-        return pawl_fail(PAWL_ECORRUPT,
-                         "%s: integers of shape %s; classes are one per row, targets are floats",
-                         y->path, y_shape);
     source->count = (uint64_t)x->dim[0];
     source->shape.rank = x->rank == 1 ? 1 : x->rank - 1;
     for (int i = 0; i < source->shape.rank; i++)
@@ -86,7 +83,7 @@ static int take_labels(struct pawl_source *source, struct pairs *pairs)
 {
     uint8_t raw[PIECE * ELEMENT_MAX];
 
-    int rc = pawl_alloc(&pairs->labels, source->count * sizeof(int32_t), "labels");
+    int rc = pawl_alloc(&pairs->labels, (size_t)pairs->y.count * sizeof(int32_t), "labels");
     for (int64_t at = 0; at < pairs->y.count && !rc; at += PIECE) {
         const int64_t count = pairs->y.count - at < PIECE ? pairs->y.count - at : PIECE;
         rc = pawl_npy_integers(&pairs->y, at, count, raw, pairs->labels + at);
@@ -97,7 +94,7 @@ static int take_labels(struct pawl_source *source, struct pairs *pairs)
         const int32_t label = pairs->labels[i];
         if (label < 0)
             return pawl_fail(PAWL_ECORRUPT, "%s: label %d at row %lld; classes are 0 and above",
-                             pairs->y.path, label, (long long)i);
+                             pairs->y.path, label, (long long)(i / pairs->y_each));
         if (label >= source->classes)
             source->classes = (int64_t)label + 1;
     }
@@ -108,7 +105,6 @@ static int open_pairs(struct pawl_source *source, const char *where,
                       const struct pawl_data_options *options)
 {
     struct pairs *pairs;
-    (void)options;
 
     int rc = pawl_alloc(&pairs, sizeof(*pairs), "npy pair");
     if (rc)
@@ -119,10 +115,13 @@ static int open_pairs(struct pawl_source *source, const char *where,
         rc = check_shapes(source, pairs);
     if (rc)
         return rc;
-    if (pawl_npy_is_float(&pairs->y))
+    source->tokens = options->tokens && !pawl_npy_is_float(&pairs->x);
+    if (pawl_npy_is_float(&pairs->y)) {
         source->targets = pairs->y_each;
-    else
+    } else {
+        source->labels = pairs->y_each;
         rc = take_labels(source, pairs);
+    }
     const int64_t each = pairs->x_each > pairs->y_each ? pairs->x_each : pairs->y_each;
     if (!rc)
         rc = pawl_alloc(&pairs->raw, (size_t)each * ELEMENT_MAX, "row as stored");
@@ -133,18 +132,19 @@ static int open_pairs(struct pawl_source *source, const char *where,
     return rc;
 }
 
-static int read_row(struct pawl_source *source, uint64_t row, float *x, void *y)
+static int read_row(struct pawl_source *source, uint64_t row, void *x, void *y)
 {
     const struct pairs *pairs = source->state;
+    const int64_t at = (int64_t)row * pairs->x_each, label_at = (int64_t)row * pairs->y_each;
 
-    const int rc =
-        pawl_npy_floats(&pairs->x, (int64_t)row * pairs->x_each, pairs->x_each, pairs->raw, x);
+    const int rc = source->tokens
+                       ? pawl_npy_integers(&pairs->x, at, pairs->x_each, pairs->raw, x)
+                       : pawl_npy_floats(&pairs->x, at, pairs->x_each, pairs->raw, x);
     if (rc)
         return rc;
     if (!pairs->labels)
-        return pawl_npy_floats(&pairs->y, (int64_t)row * pairs->y_each, pairs->y_each, pairs->raw,
-                               y);
-    *(int32_t *)y = pairs->labels[row];
+        return pawl_npy_floats(&pairs->y, label_at, pairs->y_each, pairs->raw, y);
+    memcpy(y, pairs->labels + label_at, (size_t)pairs->y_each * sizeof(int32_t));
     return 0;
 }
 
@@ -152,7 +152,14 @@ static int64_t label_of(const struct pawl_source *source, uint64_t row)
 {
     const struct pairs *pairs = source->state;
 
-    return pairs->labels ? pairs->labels[row] : 0;
+    int32_t largest = 0;
+
+    for (int64_t i = 0; pairs->labels && i < pairs->y_each; i++) {
+        const int32_t label = pairs->labels[(int64_t)row * pairs->y_each + i];
+        if (label > largest)
+            largest = label;
+    }
+    return largest;
 }
 
 const struct pawl_source_row pawl_source_npy = {

@@ -21,9 +21,9 @@ struct pawl_source_row {
     void (*close)(struct pawl_source *source);  // also after a failed open
     // Tokens `at` to at + count - 1 (count <= sequence + 1). NULL: the source holds arrays.
     int (*tokens)(struct pawl_source *source, uint64_t at, int64_t count, int32_t *out);
-    // One row: its x as floats, its y as one int32 or `targets` floats.
-    int (*array)(struct pawl_source *source, uint64_t row, float *x, void *y);
-    int64_t (*label)(const struct pawl_source *source, uint64_t row);  // NULL: tokens
+    // One row: its x as floats or token ids, its y as `labels` int32 or `targets` floats.
+    int (*array)(struct pawl_source *source, uint64_t row, void *x, void *y);
+    int64_t (*label)(const struct pawl_source *source, uint64_t row);  // its largest; NULL: tokens
 };
 
 struct pawl_source_file {
@@ -39,7 +39,8 @@ struct pawl_source {
     void *state;
     uint64_t count;           // tokens or rows in all
     struct pawl_shape shape;  // of a row's x
-    int64_t classes, targets;
+    int64_t classes, targets, labels;
+    bool tokens;              // of arrays: x is int32
     bool own_test;            // see pawl_data_info
     struct pawl_source_file *files;
     size_t file_count, file_room;

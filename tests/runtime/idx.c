@@ -133,8 +133,8 @@ Test(idx, labels_beyond_the_model_are_named)
 
     write_set(root, "train-images-idx3-ubyte", "train-labels-idx1-ubyte", ROWS, write_bytes);
     struct pawl_data *data = open_plain(root);
-    cr_assert_eq(pawl_data_expect(data, 4), 0);
-    assert_fails(pawl_data_expect(data, 3), PAWL_ECORRUPT,
+    cr_assert_eq(pawl_data_expect(data, 4, 0), 0);
+    assert_fails(pawl_data_expect(data, 3, 0), PAWL_ECORRUPT,
                  "train-labels-idx1-ubyte: label 3 at row 3; the model's classes are 0..2");
     pawl_data_close(data);
 }
