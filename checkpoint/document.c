@@ -14,6 +14,7 @@
 #include "checkpoint/cast.h"
 #include "checkpoint/document_inside.h"
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/names.h"
 #include "checkpoint/sandbox.h"
 #include "checkpoint/suggest.h"
 #include "kernels/io.h"
@@ -412,26 +413,27 @@ static int choose(const struct pawl_format **out, const char *path)
 }
 
 // "optimizer.<slot>.<weight>": which moment of which weight.
-static void recognise_moments(struct pawl_document *document)
+static int recognise_moments(struct pawl_document *document)
 {
     struct pawl_training *training = document->training;
+    struct pawl_names names = { 0 };
 
-    for (int i = 0, guess = 0; training && i < training->tensor_count; i++) {
+    if (!training || !training->tensor_count || !document->weight_count) return 0;
+    const int rc = pawl_names_build(&names, document->weight_count,
+                                    document->weights[0].tensor.name, sizeof(*document->weights));
+    for (int i = 0; !rc && i < training->tensor_count; i++) {
         struct pawl_entry *entry = &training->tensors[i];
         const char *name = entry->tensor.name, *slot = name + 10;
         if (entry->slot[0] || strncmp(name, "optimizer.", 10)) continue;
         const size_t length = strcspn(slot, ".");
         if (!slot[length] || length >= sizeof(entry->slot)) continue;
-        // Moments come in the order of the weights nearly always: look there first.
-        for (int tried = 0; tried < document->weight_count; tried++) {
-            const int w = (guess + tried) % document->weight_count;
-            if (strcmp(document->weights[w].tensor.name, slot + length + 1)) continue;
-            snprintf(entry->slot, sizeof(entry->slot), "%.*s", (int)length, slot);
-            entry->of = w;
-            guess = w + 1;
-            break;
-        }
+        const int weight = pawl_names_find(&names, slot + length + 1);
+        if (weight < 0) continue;
+        snprintf(entry->slot, sizeof(entry->slot), "%.*s", (int)length, slot);
+        entry->of = weight;
     }
+    pawl_names_free(&names);
+    return rc;
 }
 
 static const struct pawl_format *format_of(const struct pawl_document *document)
@@ -473,6 +475,5 @@ int pawl_document_read_here(struct pawl_document *document, const char *path)
     if (rc) return rc;
     snprintf(document->format, sizeof(document->format), "%s", format->name);
     rc = format->read(document, path);
-    if (!rc) recognise_moments(document);
-    return rc;
+    return rc ? rc : recognise_moments(document);
 }

@@ -4,12 +4,14 @@
 // on faith: names end, types and shapes are recomputed, pieces lie within their files, indices
 // exist, JSON is parsed again.
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/binding.h"
 #include "checkpoint/containers/protobuf.h"
 #include "checkpoint/document_inside.h"
+#include "kernels/io.h"
 #include "kernels/memory.h"
 
 // ---- out
@@ -264,7 +266,7 @@ static void take_entry(struct input *input, const struct pawl_files *files,
     }
 }
 
-// weights: how many weights a moment may be of; those of the table itself when it is theirs.
+// weights: how many weights a moment may be of; -1: these are the weights.
 static void take_entries(struct input *input, const struct pawl_files *files,
                          struct pawl_entry **table, int *count, int weights)
 {
@@ -274,7 +276,8 @@ static void take_entries(struct input *input, const struct pawl_files *files,
         struct pawl_tensor tensor = { .name = "" };
         take_tensor(input, &tensor);
         if (!input->rc) input->rc = pawl_document_add_entry(table, count, &tensor, -1, 0);
-        if (!input->rc) take_entry(input, files, &(*table)[i], weights < 0 ? wanted : weights);
+        // A weight's own `of` is what its reader likes, such as a layer: no index of a weight.
+        if (!input->rc) take_entry(input, files, &(*table)[i], weights < 0 ? PAWL_TENSORS_MAX : weights);
     }
 }
 
@@ -295,6 +298,8 @@ static void take_files(struct input *input, struct pawl_document *document,
             return;
         }
         input->rc = pawl_files_append(document->files, &file, path);
+        if (input->rc && file.fd >= 0) pawl_io()->close(file.fd);
+        if (input->rc && file.made.free) file.made.free(file.made.context);
     }
 }
 
@@ -333,7 +338,8 @@ static void take_bindings(struct input *input, struct pawl_document *document)
         for (size_t p = 0; p < parts && !input->rc; p++) {
             struct pawl_bound part;  // used only after pawl_relayout_check and bounds of its own
             memcpy(&part, bytes + p * sizeof(part), sizeof(part));
-            if (part.source < PAWL_ZEROS || part.source >= document->weight_count)
+            const unsigned char add = bytes[p * sizeof(part) + offsetof(struct pawl_bound, add)];
+            if (part.source < PAWL_ZEROS || part.source >= document->weight_count || add > 1)
                 bad(input, "a binding");
             else
                 input->rc = pawl_bind_part(document->bindings, &part);

@@ -98,7 +98,7 @@ static int value_of(struct pawl_hdf5 *h5, const struct attribute *of, json_t **o
 {
     const bool text = of->type.kind == PAWL_HDF5_FIXED_STRING
                       || of->type.kind == PAWL_HDF5_VAR_STRING;
-    uint64_t count = of->shape.null ? 0 : 1;
+    uint64_t count = of->shape.null ? 0 : 1, bytes = 0;
     json_t *list, *one = NULL;
     int rc = 0;
 
@@ -110,13 +110,19 @@ static int value_of(struct pawl_hdf5 *h5, const struct attribute *of, json_t **o
         *out = json_null();
         return 0;
     }
-    if (count * of->type.size_bytes > of->size)
+    if (count * of->type.size_bytes > of->size || (count && !of->type.size_bytes))
         return pawl_hdf5_fail(h5, "attribute '%s' claims more values than its bytes hold",
                               of->name);
     if (text && !of->shape.rank && count) return string_at(h5, of, 0, out);
     list = json_array();
     for (uint64_t i = 0; !rc && i < count; i++) {
         rc = string_at(h5, of, i, &one);
+        // Strings may share their bytes in the heap, but not so that they outgrow the file.
+        if (!rc && (bytes += json_string_length(one)) > h5->span.size_bytes) {
+            json_decref(one);
+            rc = pawl_hdf5_fail(h5, "attribute '%s' is longer than the file", of->name);
+            break;
+        }
         if (!rc && json_array_append_new(list, one))
             rc = pawl_fail(PAWL_ENOMEM, "no memory for an attribute");
     }

@@ -35,7 +35,7 @@ static int read_node(struct walk *w, struct node *out, uint64_t address, int lev
     unsigned char head[24];
 
     // Every node but the last of a level points to something, so there cannot be more than this.
-    if (++w->nodes > w->grid_count + LEVELS_MAX)
+    if (++w->nodes > w->grid_count + LEVELS_MAX || w->nodes > w->of->span.size_bytes / 24)
         return chunk_fail(w->of, "has an index of chunks that goes in a loop");
     int rc = pawl_hdf5_read(w->h5, address, head, sizeof(head));
     if (rc) return rc;
@@ -70,7 +70,9 @@ static int add_chunk(struct walk *w, struct pawl_hdf5_cursor *key)
         return chunk_fail(of, "has a chunk beyond the end of the file: truncated");
     if (!of->filter_count && chunk.size_bytes != of->chunk_bytes)
         return chunk_fail(of, "has a chunk of another size than its own");
-    if (of->count >= w->grid_count) return chunk_fail(of, "has the same chunk twice");
+    // A leaf that is linked again and again would make a long table out of few bytes.
+    if (of->count >= w->grid_count || of->count >= of->span.size_bytes / (w->key_bytes + 8))
+        return chunk_fail(of, "has the same chunk twice");
     if (of->count == of->room) {
         const size_t room = of->room ? 2 * of->room : 16;
         const int rc = pawl_realloc(&of->chunks, room * sizeof(chunk), "an index of chunks");
@@ -231,6 +233,8 @@ static int take_cache(struct pawl_hdf5_chunked *of)
     uint64_t band = 1;  // chunks that a walk along the last dimensions comes back to
 
     if (of->cache) return 0;
+    pawl_free(of->cached);
+    of->cached = NULL;
     for (int d = 1; d < of->rank; d++)
         if (__builtin_mul_overflow(band, of->grid[d], &band)) band = UINT32_MAX;
     const uint64_t fit = CACHE_BYTES / of->chunk_bytes;
@@ -302,6 +306,12 @@ static int chunked_read(void *context, uint64_t offset, void *out, size_t size)
         offset += now;
         size -= now;
     }
+    if (offset == of->size_bytes) {  // given back with the last element: a file has many tensors
+        pawl_free(of->cache);
+        pawl_free(of->cached);
+        of->cache = NULL;
+        of->cached = NULL;
+    }
     return rc;
 }
 
@@ -330,6 +340,7 @@ int pawl_hdf5_chunks_read(struct pawl_hdf5 *h5, struct pawl_hdf5_chunked *chunke
         w.grid_count *= chunked->grid[d];  // fits: no more than there are elements
         made.size_bytes *= chunked->dim[d];
     }
+    chunked->size_bytes = made.size_bytes;
     if (address != PAWL_HDF5_UNDEFINED && w.grid_count) rc = walk_index(&w, address);
     if (!rc) rc = sort_chunks(chunked);
     if (!rc) rc = pawl_document_add_made(h5->document, h5->what, &made, file);

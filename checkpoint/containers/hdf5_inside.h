@@ -114,6 +114,7 @@ struct pawl_hdf5_chunked {
     char *what;  // file and tensor, for words
     int rank;
     uint64_t dim[PAWL_RANK_MAX], chunk[PAWL_RANK_MAX], grid[PAWL_RANK_MAX];
+    uint64_t size_bytes;  // of the whole tensor
     size_t element_bytes, chunk_bytes;
     int filter_count;
     struct pawl_hdf5_filter filter[PAWL_HDF5_FILTERS_MAX];

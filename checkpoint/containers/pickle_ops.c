@@ -16,10 +16,10 @@ enum { LINE_BYTES = 1024, MEMO_SLACK = 64 };
 static int grow(void *memory, uint32_t *room, uint32_t count, size_t element)
 {
     const uint32_t wanted = *room ? 2 * *room : 64;
-    int rc;
 
     if (count < *room) return 0;
-    rc = pawl_realloc(memory, element * wanted, "a pickle");
+    if (wanted < *room) return pawl_fail(PAWL_ECORRUPT, "a pickle holds too many values");
+    const int rc = pawl_realloc(memory, element * wanted, "a pickle");
     if (!rc) *room = wanted;
     return rc;
 }

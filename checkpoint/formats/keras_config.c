@@ -179,6 +179,7 @@ static int leave(struct pawl_keras_walk *r)
     int output = level->first + level->count - 1, last = level->previous;
     struct pawl_keras_build b = { .out = r->out, .what = r->what, .class_name = "model" };
 
+    if (!level->count) return corrupt(r, "the model has no layers");
     if (!level->sequential) {
         if (json_is_array(json_array_get(outputs, 0))) {
             b.layer = level->first;

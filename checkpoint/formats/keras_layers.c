@@ -272,8 +272,12 @@ static int permute(struct pawl_keras_build *b)
     if (json_array_size(dims) < 1 || json_array_size(dims) > PAWL_SHAPE_MAX)
         return pawl_keras_fail(b, "dims must be a list of axes");
     layer->permute.order = (struct pawl_shape){ .rank = (int)json_array_size(dims) };
-    for (int d = 0; d < layer->permute.order.rank; d++)
-        layer->permute.order.dim[d] = json_integer_value(json_array_get(dims, (size_t)d)) - 1;
+    for (int d = 0; d < layer->permute.order.rank; d++) {
+        const int64_t axis = json_integer_value(json_array_get(dims, (size_t)d));
+        if (axis < 1 || axis > PAWL_SHAPE_MAX)
+            return pawl_keras_fail(b, "dims must count axes from 1");
+        layer->permute.order.dim[d] = axis - 1;
+    }
     return pawl_keras_done(b);
 }
 

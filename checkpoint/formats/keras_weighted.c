@@ -75,6 +75,7 @@ static int channels_last(const struct pawl_keras_build *b)
 static int padding_of(const struct pawl_keras_build *b, struct pawl_layer *layer)
 {
     const char *padding = pawl_keras_text(b, "padding");
+    int64_t reach;
 
     if (!padding || !strcmp(padding, "valid")) return 0;
     if (!strcmp(padding, "same")) {
@@ -82,7 +83,10 @@ static int padding_of(const struct pawl_keras_build *b, struct pawl_layer *layer
         return 0;
     }
     if (!strcmp(padding, "causal") && layer->kind == PAWL_CONV1D) {
-        layer->conv.pads[2] = (layer->conv.kernel[1] - 1) * layer->conv.dilation[1];
+        if (__builtin_sub_overflow(layer->conv.kernel[1], 1, &reach)
+            || __builtin_mul_overflow(reach, layer->conv.dilation[1], &reach))
+            return pawl_keras_fail(b, "kernel_size or dilation_rate is too large");
+        layer->conv.pads[2] = reach;
         return 0;
     }
     return pawl_keras_stop(b, "padding '%.40s' is none that pawl computes", padding);

@@ -21,6 +21,8 @@ struct pawl_pth {
     struct pawl_zip *zip;
     char root[256];        // with its '/'
     int *member_files;     // by member, the document's file or -1
+    uint64_t kept;         // values made JSON so far, and their text: see pth_json.c
+    bool cut;              // some were too many, and that was said
     // a stream
     int file;
     struct pawl_pth_storage {

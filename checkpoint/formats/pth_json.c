@@ -9,15 +9,15 @@
 #include "checkpoint/text.h"
 #include "kernels/memory.h"
 
-// Deeper ones become null with a warning. The depth bounds the recursion below.
+// Deeper ones become null with a warning. The depth bounds the recursion below. Values may share
+// their parts, and their text: 64 bytes of it count as one more value, over all calls for a file.
 enum { DEPTH_MAX = 40, VALUES_MAX = 1 << 18, HEX_MAX = 1 << 20 };
 
 struct maker {
     struct pawl_pth *pth;
     struct pawl_entry **table;
     int *count;
-    int values, depth;
-    bool cut;
+    int depth;
 };
 
 static int make(struct maker *m, const struct pawl_py *value, const char *name, json_t **out);
@@ -108,6 +108,8 @@ static int make_dict(struct maker *m, const struct pawl_py *dict, const char *na
     for (uint32_t i = 0; i < dict->count && !rc; i += 2) {
         const char *key = pawl_py_text(dict->item[i]);
         item = NULL;
+        m->pth->kept += dict->item[i]->count / 64;
+        if (m->pth->kept > VALUES_MAX && m->pth->cut) break;
         if (!m->table && pawl_pth_is_tensor(dict->item[i + 1])) continue;
         snprintf(below, sizeof(below), "%.*s%s%.*s", PAWL_NAME_MAX, name, *name ? "." : "",
                  PAWL_NAME_MAX - 8, key);
@@ -224,11 +226,14 @@ static int make(struct maker *m, const struct pawl_py *value, const char *name, 
     int rc = 0;
 
     if (pawl_pth_is_tensor(value)) return make_tensor(m, value, name, out);
-    if (m->depth == DEPTH_MAX || ++m->values > VALUES_MAX) {
-        if (!m->cut)
+    const bool text = value->kind >= PAWL_PY_LONG && value->kind <= PAWL_PY_BYTES
+                      && value->kind != PAWL_PY_FLOAT;
+    m->pth->kept += 1 + (text || value->kind == PAWL_PY_GLOBAL ? value->count / 64 : 0);
+    if (m->depth == DEPTH_MAX || m->pth->kept > VALUES_MAX) {
+        if (!m->pth->cut)
             pawl_document_warn(m->pth->document, "'%.200s' and more are too deep or too many to be "
                                "kept", name);
-        m->cut = true;
+        m->pth->cut = true;
         *out = json_null();
         return 0;
     }

@@ -115,7 +115,7 @@ static int take_step(struct pawl_pth *pth, const struct pawl_py *step,
 
     if (training->step) return 0;
     if (entry) {
-        if (entry->tensor.size_bytes > sizeof(bytes)) return 0;
+        if (entry->tensor.size_bytes != pawl_dtype_bytes(entry->tensor.dtype)) return 0;
         rc = pawl_document_fetch(pth->document, entry, bytes);
         if (!rc) value = pawl_element(bytes, entry->tensor.dtype);
     } else {

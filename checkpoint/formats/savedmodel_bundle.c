@@ -11,7 +11,7 @@
 #include "kernels/memory.h"
 
 enum { SHARDS_MAX = 1024, INDEX_BYTES_MAX = 256 << 20, STRING_BYTES_MAX = 256 << 20 };
-enum { DT_STRING = 7 };
+enum { DT_STRING = 7, KEYS_BYTES_MAX = 64 << 20 };
 
 // TensorFlow's DataType by ours.
 static const int types[PAWL_DTYPES] = {
@@ -148,6 +148,9 @@ static int take(void *context, const unsigned char *key, size_t key_size,
     if (memchr(key, 0, key_size)) return pawl_pb_fail(&in, 0, "a name holds a NUL");
     if (bundle->count == PAWL_TENSORS_MAX)
         return pawl_pb_fail(&in, 0, "more than %d tensors", PAWL_TENSORS_MAX);
+    // Keys share what they begin with: a small table may stand for a thousand times its size.
+    if (bundle->keys.size + key_size > KEYS_BYTES_MAX)
+        return pawl_pb_fail(&in, 0, "the names are longer than 64 MiB together");
     int rc = take_entry(&in, &entry);
     if (!rc && entry.shard >= bundle->shard_count)
         rc = pawl_pb_fail(&in, 0, "it lies in data file %d of %d", entry.shard,

@@ -94,8 +94,12 @@ static int add_children(struct reader *r, int node, int levels)
     int rc = 0;
 
     for (int i = from->edge; i < from->edge + from->edge_count && !rc; i++) {
-        rc = add(r, graph->edges[i].node, NULL, -1);
-        if (!rc && levels) rc = add_children(r, graph->edges[i].node, levels - 1);
+        const int child = graph->edges[i].node;
+        const bool before = r->seen[child];
+        rc = add(r, child, NULL, -1);
+        if (rc || !levels || before) continue;  // each list once, however often it is named
+        r->seen[child] = true;
+        rc = add_children(r, child, levels - 1);
     }
     return rc;
 }
