@@ -41,7 +41,7 @@ enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
 static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, npz, "
                             "savedmodel, keras, keras-h5, keras-weights, "
-                            "h5-weights, json (an architecture)";
+                            "h5-weights, architecture (.json)";
 
 // ---- files
 
@@ -341,6 +341,7 @@ int pawl_format_find(const struct pawl_format **out, const char *name, const cha
         return *out ? 0 : pawl_fail(PAWL_EINVAL, "%s: no format is known by that suffix. try: --to "
                                     "NAME, one of %s", path, KNOWN);
     }
+    if (!strcmp(name, "json")) name = "architecture";  // what its suffix suggests
     for (int i = 0; i < FORMATS; i++) {
         names[i] = formats[i]->name;
         if (strcmp(name, names[i])) continue;

@@ -1,4 +1,4 @@
-// architecture.c - the format `json`: an architecture in pawl's own schema, and nothing else.
+// architecture.c - the format `architecture`: an architecture in pawl's own schema, and nothing else.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,7 +109,7 @@ static int write_json(const struct pawl_document *document, const char *path,
 }
 
 const struct pawl_format pawl_format_architecture = {
-    .name = "json",
+    .name = "architecture",
     .suffixes = ".json",
     .parts = PAWL_PART_ARCHITECTURE,
     .detect = detect,

@@ -75,7 +75,8 @@ static int write_out(const struct pawl_infer *infer, const struct pawl_options *
 
     for (int i = 0; i < shape->rank; i++)
         dim[i + 1] = shape->dim[i];
-    if (architecture->layers[0].in.tokens) dim[1] = per_row / shape->dim[shape->rank - 1];
+    // Rows of tokens may be shorter than the model's context, and so are its outputs then.
+    if (architecture->layers[0].in.tokens && shape->rank == 2) dim[1] = per_row / shape->dim[1];
     return pawl_npy_write(options->output, shape->rank + 1, dim, PAWL_F32, y);
 }
 

@@ -65,7 +65,7 @@ Test(document, an_architecture_is_a_file)
     *made->architecture = mlp;
     cr_assert_eq(pawl_document_write(made, scratch("m.json"), NULL), 0, "%s", pawl_error());
     cr_assert_eq(pawl_document_read(&document, scratch("m.json")), 0, "%s", pawl_error());
-    cr_assert_str_eq(document->format, "json");
+    cr_assert_str_eq(document->format, "architecture");
     cr_assert_eq(pawl_architecture_match(document->architecture, "a", &mlp, "b"), 0);
     cr_assert_eq(document->weight_count, 0);
     cr_assert_null(document->training);
@@ -80,7 +80,7 @@ Test(document, formats_are_found_by_name_or_suffix)
     cr_assert_eq(pawl_format_find(&format, NULL, "x/y.SafeTensors"), 0);
     cr_assert_str_eq(format->name, "safetensors");
     cr_assert_eq(pawl_format_find(&format, "json", "x.safetensors"), 0);
-    cr_assert_str_eq(format->name, "json");
+    cr_assert_str_eq(format->name, "architecture");
     cr_assert_eq(pawl_format_find(&format, "safetensor", "x"), PAWL_EINVAL);
     cr_assert(strstr(pawl_error(), "did you mean 'safetensors'"), "%s", pawl_error());
     cr_assert_eq(pawl_format_find(&format, NULL, ".safetensors"), PAWL_EINVAL);

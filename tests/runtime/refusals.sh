@@ -92,7 +92,7 @@ refuse 66 'empty.txt' train $GPT --data text:empty.txt --out a --steps 1
 refuse 65 'short.npy' train mlp:4-3 --data npy:x.npy,short.npy --out a --steps 1
 refuse 65 'label 7|0..2' train mlp:4-3 --data npy:x.npy,seven.npy --out a --steps 1
 refuse 65 '[4]|[5]' train mlp:5-3 --data npy:x.npy,y.npy --out a --steps 1
-refuse 65 '16 rows of output|1 labels' train $GPT --data npy:x.npy,y.npy --out a --steps 1
+refuse 65 '4 rows of output|1 labels' train $GPT --data npy:x.npy,y.npy --out a --steps 1
 { npy '(8, 9)' '|u1'; head -c 72 text.txt; } > wide.npy
 { npy '(8,)' '|u1'; head -c 8 /dev/zero; } > eight.npy
 refuse 65 'shape' train mlp:4-3 --data npy:x.npy,y.npy --val npy:wide.npy,eight.npy --out a \
