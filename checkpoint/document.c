@@ -28,6 +28,7 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_pth,
     &pawl_format_pth_checkpoint,
     &pawl_format_pth_model,
+    &pawl_format_dcp,
     &pawl_format_npz,
     &pawl_format_savedmodel,
     &pawl_format_keras,
@@ -39,7 +40,7 @@ static const struct pawl_format *const formats[] = {
 
 enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
-static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, npz, "
+static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, dcp, npz, "
                             "savedmodel, keras, keras-h5, keras-weights, "
                             "h5-weights, architecture (.json)";
 

@@ -10,6 +10,7 @@ extern const struct pawl_format pawl_format_safetensors;  // weights
 extern const struct pawl_format pawl_format_pth;          // torch: a state_dict
 extern const struct pawl_format pawl_format_pth_checkpoint;
 extern const struct pawl_format pawl_format_pth_model;
+extern const struct pawl_format pawl_format_dcp;          // a directory of torch's
 extern const struct pawl_format pawl_format_npz;          // NumPy: weights
 extern const struct pawl_format pawl_format_savedmodel;   // TensorFlow's directory
 extern const struct pawl_format pawl_format_keras;        // a .keras archive

@@ -146,8 +146,6 @@ static int take_checkpoint(struct pawl_pth *pth, const struct pawl_py *root,
              ? pawl_pth_collect_module(pth, model, &document->weights, &document->weight_count)
              : pawl_pth_collect(pth, model, &document->weights, &document->weight_count);
     if (!rc && optimizer) rc = pawl_pth_take_optimizer(pth, optimizer, training);
-    if (!rc && optimizer)
-        rc = pawl_pth_assign(document, pawl_py_get(optimizer, "param_groups"));
     if (!rc) rc = take_number(pth, root, keys->epoch, &epoch);
     if (!rc) rc = take_number(pth, root, keys->loss, &training->loss);
     if (!rc && !training->step) rc = take_number(pth, root, keys->step, &step);

@@ -19,89 +19,83 @@ bool pawl_pth_is_optimizer(const struct pawl_py *value)
            && pawl_py_is(pawl_py_get(value, "param_groups"), PAWL_PY_LIST);
 }
 
-static double number_of(const struct pawl_py *group, const char *key)
+static double number_of(const json_t *group, const char *key)
 {
-    double value = NAN;
+    const json_t *value = json_object_get(group, key);
 
-    pawl_py_number(pawl_py_get(group, key), &value);
-    return value;
+    if (json_is_boolean(value)) return json_is_true(value);
+    return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
 // torch's state_dict does not name its class: the hyper-parameters that only one class has do.
-static const char *kind_of(struct pawl_document *document, const struct pawl_py *group)
+static const char *kind_of(struct pawl_document *document, const json_t *group)
 {
-    const struct pawl_py *decoupled = pawl_py_get(group, "decoupled_weight_decay");
+    const json_t *decoupled = json_object_get(group, "decoupled_weight_decay");
     const double decay = number_of(group, "weight_decay");
-    int64_t flag = 0;
 
-    if (pawl_py_get(group, "momentum_decay")) return "nadam";
-    if (pawl_py_get(group, "etas")) return "rprop";
-    if (pawl_py_get(group, "betas")) {
-        if (!pawl_py_get(group, "amsgrad"))
-            return decoupled ? "radam" : "adamax";
-        if (decoupled) {
-            pawl_py_integer(decoupled, &flag);
-            return flag ? "adamw" : "adam";
-        }
+    if (json_object_get(group, "momentum_decay")) return "nadam";
+    if (json_object_get(group, "etas")) return "rprop";
+    if (json_object_get(group, "betas")) {
+        if (!json_object_get(group, "amsgrad")) return decoupled ? "radam" : "adamax";
+        if (decoupled) return json_is_true(decoupled) ? "adamw" : "adam";
         if (!(decay > 0)) return "adam";
         pawl_document_warn(document, "the optimizer is Adam or AdamW: before torch 2.6 its state "
                            "does not say which. With a weight decay of %g it is taken for %s",
                            decay, decay >= 0.01 ? "AdamW" : "Adam");
         return decay >= 0.01 ? "adamw" : "adam";
     }
-    if (pawl_py_get(group, "nesterov") || pawl_py_get(group, "dampening")) return "sgd";
-    if (pawl_py_get(group, "centered") || pawl_py_get(group, "alpha")) return "rmsprop";
-    if (pawl_py_get(group, "lr_decay")) return "adagrad";
-    if (pawl_py_get(group, "rho")) return "adadelta";
+    if (json_object_get(group, "nesterov") || json_object_get(group, "dampening")) return "sgd";
+    if (json_object_get(group, "centered") || json_object_get(group, "alpha")) return "rmsprop";
+    if (json_object_get(group, "lr_decay")) return "adagrad";
+    if (json_object_get(group, "rho")) return "adadelta";
     return "unknown";
 }
 
 // The hyper-parameters of a group under pawl's names.
-static json_t *hyper_of(const struct pawl_py *group)
+static json_t *hyper_of(const json_t *group)
 {
     static const char *const keys[] = { "eps", "weight_decay", "momentum", "dampening", "nesterov",
                                         "alpha", "centered", "amsgrad", "maximize", "initial_lr" };
-    const struct pawl_py *betas = pawl_py_get(group, "betas");
+    const json_t *betas = json_object_get(group, "betas");
     json_t *hyper = json_object();
-    double beta[2];
 
     if (isfinite(number_of(group, "lr")))
         json_object_set_new(hyper, "learning_rate", json_real(number_of(group, "lr")));
-    if (pawl_py_number(pawl_py_item(betas, 0), &beta[0])
-        && pawl_py_number(pawl_py_item(betas, 1), &beta[1]))
-        json_object_set_new(hyper, "betas", json_pack("[f,f]", beta[0], beta[1]));
+    if (json_is_object(betas)) betas = json_object_get(betas, "$tuple");
+    if (json_array_size(betas) == 2)
+        json_object_set(hyper, "betas", (json_t *)(uintptr_t)betas);
     for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
-        const struct pawl_py *value = pawl_py_get(group, keys[i]);
+        const json_t *value = json_object_get(group, keys[i]);
         if (i >= 8 && !(number_of(group, keys[i]) > 0)) continue;
-        if (pawl_py_is(value, PAWL_PY_BOOL))
-            json_object_set_new(hyper, keys[i], json_boolean(value->integer));
+        if (json_is_boolean(value))
+            json_object_set(hyper, keys[i], (json_t *)(uintptr_t)value);
         else if (isfinite(number_of(group, keys[i])))
             json_object_set_new(hyper, keys[i], json_real(number_of(group, keys[i])));
     }
     return hyper;
 }
 
-static int take_hyper(struct pawl_pth *pth, const struct pawl_py *groups,
-                      struct pawl_training *training)
+int pawl_pth_take_groups(struct pawl_document *document, const json_t *groups)
 {
-    const struct pawl_py *first = pawl_py_item(groups, 0);
+    const json_t *first = json_array_get(groups, 0);
     json_t *optimizer = json_object(), *all = json_array();
 
-    json_object_set_new(optimizer, "kind", json_string(kind_of(pth->document, first)));
+    json_object_set_new(optimizer, "kind", json_string(kind_of(document, first)));
     json_t *hyper = hyper_of(first);
     json_object_update(optimizer, hyper);
     json_decref(hyper);
-    for (uint32_t i = 0; i < groups->count && groups->count > 1; i++) {
-        const struct pawl_py *parameters = pawl_py_get(groups->item[i], "params");
-        hyper = hyper_of(groups->item[i]);
-        json_object_set_new(hyper, "parameters", json_integer(parameters ? parameters->count : 0));
+    for (size_t i = 0; i < json_array_size(groups) && json_array_size(groups) > 1; i++) {
+        const json_t *parameters = json_object_get(json_array_get(groups, i), "params");
+        hyper = hyper_of(json_array_get(groups, i));
+        json_object_set_new(hyper, "parameters",
+                            json_integer((json_int_t)json_array_size(parameters)));
         json_array_append_new(all, hyper);
     }
-    if (groups->count > 1)
+    if (json_array_size(all))
         json_object_set_new(optimizer, "groups", all);
     else
         json_decref(all);
-    training->optimizer = optimizer;
+    document->training->optimizer = optimizer;
     return optimizer ? 0 : pawl_fail(PAWL_ENOMEM, "no memory for an optimizer");
 }
 
@@ -187,11 +181,13 @@ static bool same_shape(const struct pawl_tensor *a, const struct pawl_tensor *b)
 }
 
 // A moment of parameter `number`, or NULL.
-static const struct pawl_tensor *moment_of(const struct pawl_training *training, int64_t number)
+static const struct pawl_tensor *moment_of(const struct pawl_training *training,
+                                           const char *prefix, int64_t number)
 {
-    char start[32];
+    char start[128];
 
-    const int length = snprintf(start, sizeof(start), "state.%lld.", (long long)number);
+    const int length = snprintf(start, sizeof(start), "%.64sstate.%lld.", prefix,
+                                (long long)number);
     for (int i = 0; i < training->tensor_count; i++) {
         const char *name = training->tensors[i].tensor.name;
         if (!strncmp(name, start, (size_t)length) && strcmp(name + length, "step"))
@@ -200,11 +196,12 @@ static const struct pawl_tensor *moment_of(const struct pawl_training *training,
     return NULL;
 }
 
-static void give(struct pawl_training *training, int64_t number, int weight)
+static void give(struct pawl_training *training, const char *prefix, int64_t number, int weight)
 {
-    char start[32];
+    char start[128];
 
-    const int length = snprintf(start, sizeof(start), "state.%lld.", (long long)number);
+    const int length = snprintf(start, sizeof(start), "%.64sstate.%lld.", prefix,
+                                (long long)number);
     for (int i = 0; i < training->tensor_count; i++) {
         struct pawl_entry *entry = &training->tensors[i];
         if (strncmp(entry->tensor.name, start, (size_t)length)) continue;
@@ -215,43 +212,48 @@ static void give(struct pawl_training *training, int64_t number, int weight)
     }
 }
 
+struct numbering {
+    struct pawl_document *document;
+    const char *prefix;
+    int *trained, count;
+    bool *used;
+};
+
 // Walks groups and weights together: each group has its parameters in the model's order, so the
 // next number is the next weight that is free and of its moments' shape.
-static bool assign(struct pawl_document *document, const struct pawl_py *groups, const int *trained,
-                   int count, bool *used)
+static bool assign(const struct numbering *n, const json_t *groups)
 {
-    struct pawl_training *training = document->training;
+    struct pawl_training *training = n->document->training;
 
-    for (uint32_t g = 0; g < groups->count; g++) {
-        const struct pawl_py *numbers = pawl_py_get(groups->item[g], "params");
+    for (size_t g = 0; g < json_array_size(groups); g++) {
+        const json_t *numbers = json_object_get(json_array_get(groups, g), "params");
         int at = 0;
-        for (uint32_t i = 0; pawl_py_is(numbers, PAWL_PY_LIST) && i < numbers->count; i++) {
-            int64_t number = -1;
-            if (!pawl_py_integer(numbers->item[i], &number)) return false;
-            const struct pawl_tensor *moment = moment_of(training, number);
-            while (at < count && (used[at] || (moment && !same_shape(moment,
-                                      &document->weights[trained[at]].tensor))))
+        for (size_t i = 0; i < json_array_size(numbers); i++) {
+            const json_int_t number = json_integer_value(json_array_get(numbers, i));
+            const struct pawl_tensor *moment = moment_of(training, n->prefix, number);
+            while (at < n->count && (n->used[at] || (moment && !same_shape(moment,
+                                     &n->document->weights[n->trained[at]].tensor))))
                 at++;
-            if (at == count) return false;
-            used[at] = true;
-            if (moment) give(training, number, trained[at]);
+            if (at == n->count) return false;
+            n->used[at] = true;
+            if (moment) give(training, n->prefix, number, n->trained[at]);
         }
     }
     return true;
 }
 
-int pawl_pth_assign(struct pawl_document *document, const struct pawl_py *groups)
+int pawl_pth_assign(struct pawl_document *document, const char *prefix, const json_t *groups)
 {
-    int *trained = NULL;
-    bool *used = NULL;
+    struct numbering n = { .document = document, .prefix = prefix };
     const size_t room = (size_t)document->weight_count + 1;
 
-    if (!document->training->tensor_count || !pawl_py_is(groups, PAWL_PY_LIST)) return 0;
+    if (!document->training->tensor_count || !json_array_size(groups)) return 0;
     if (document->training->tensor_count > ASSIGNED_MAX || document->weight_count > ASSIGNED_MAX)
         return 0;
-    int rc = pawl_alloc(&trained, sizeof(*trained) * room, "an optimizer");
-    if (!rc) rc = pawl_alloc(&used, sizeof(*used) * room, "an optimizer");
-    if (!rc && !assign(document, groups, trained, list_trained(document, trained), used)) {
+    int rc = pawl_alloc(&n.trained, sizeof(*n.trained) * room, "an optimizer");
+    if (!rc) rc = pawl_alloc(&n.used, sizeof(*n.used) * room, "an optimizer");
+    if (!rc) n.count = list_trained(document, n.trained);
+    if (!rc && !assign(&n, groups)) {
         for (int i = 0; i < document->training->tensor_count; i++) {
             document->training->tensors[i].slot[0] = 0;
             document->training->tensors[i].of = -1;
@@ -259,8 +261,8 @@ int pawl_pth_assign(struct pawl_document *document, const struct pawl_py *groups
         pawl_document_warn(document, "which weights the optimizer's moments belong to cannot be "
                            "told from their shapes: they are kept, but not used");
     }
-    pawl_free(trained);
-    pawl_free(used);
+    pawl_free(n.trained);
+    pawl_free(n.used);
     return rc;
 }
 
@@ -271,14 +273,15 @@ int pawl_pth_take_optimizer(struct pawl_pth *pth, const struct pawl_py *value,
     const struct pawl_py *groups = pawl_py_get(value, "param_groups");
     json_t *torch = json_object(), *others = json_object(), *copy = NULL;
 
-    int rc = take_hyper(pth, groups, training);
+    int rc = pawl_pth_json(pth, groups, "param_groups", NULL, NULL, &copy);
+    if (!rc) rc = pawl_pth_take_groups(pth->document, copy);
     for (uint32_t i = 0; i + 1 < state->count && !rc; i += 2) {
         int64_t index;
         if (pawl_py_integer(state->item[i], &index)
             && pawl_py_is(state->item[i + 1], PAWL_PY_DICT))
             rc = take_slots(pth, state->item[i + 1], index, training, others);
     }
-    if (!rc) rc = pawl_pth_json(pth, groups, "param_groups", NULL, NULL, &copy);
+    if (!rc) rc = pawl_pth_assign(pth->document, "", copy);
     if (!training->rest) training->rest = json_object();
     if (copy) json_object_set_new(torch, "param_groups", copy);
     if (json_object_size(others))

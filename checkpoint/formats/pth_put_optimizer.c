@@ -19,9 +19,12 @@ static bool is_numbered(const struct pawl_training *training)
 // "state.12.exp_avg" -> 12 and "exp_avg"; -1: another name.
 static long number_in(const char *name, const char **slot)
 {
+    const char *start = strstr(name, "state.");  // behind "optim." in a DCP directory
     long number = -1;
     int used = 0;
 
+    if (!start || (start != name && strchr(name, '.') + 1 != start)) return -1;
+    name = start;
     if (sscanf(name, "state.%9ld.%n", &number, &used) < 1 || !used) return -1;
     *slot = name + used;
     return number;

@@ -34,8 +34,10 @@ bool pawl_pth_is_optimizer(const struct pawl_py *value);
 int pawl_pth_take_optimizer(struct pawl_pth *pth, const struct pawl_py *value,
                             struct pawl_training *training);
 
-// Says of each moment which weight it belongs to. groups: the optimizer's param_groups.
-int pawl_pth_assign(struct pawl_document *document, const struct pawl_py *groups);
+// The same in parts, for those who have param_groups as JSON: the hyper-parameters, and which
+// weight each moment PREFIXstate.N.SLOT belongs to.
+int pawl_pth_take_groups(struct pawl_document *document, const json_t *groups);
+int pawl_pth_assign(struct pawl_document *document, const char *prefix, const json_t *groups);
 
 // pth-model: makes the architecture when every module is one that pawl knows; else a warning that
 // names the first that is not.

@@ -42,7 +42,7 @@ Test(hf, a_llama)
     cr_assert_eq(pawl_document_read(&document, data_path("torch/hf-llama-config.json")), 0, "%s",
                  pawl_error());
     const struct pawl_architecture *a = document->architecture;
-    cr_assert_eq(a->layer_count, 2 + 2 * 15 + 2);
+    cr_assert_eq(a->layer_count, 2 + 2 * 14 + 2);
     int i = 0;
     while (strcmp(a->layers[i].name, "model.layers.1.self_attn"))
         i++;
