@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "checkpoint/containers/bytes.h"
 #include "kernels/memory.h"
@@ -14,6 +15,7 @@ enum {
     LOCAL_BYTES = 30, CENTRAL_BYTES = 46, END_BYTES = 22, END64_BYTES = 56, LOCATOR_BYTES = 20,
     DIRECTORY_MAX = 256 << 20, NAME_BYTES_MAX = 1024,
     FLAG_ENCRYPTED = 1, FLAG_DESCRIPTOR = 8, FLAG_STRONG = 1 << 6, FLAG_MASKED = 1 << 13,
+    MADE_BY_UNIX = 3,
 };
 
 static const uint32_t LOCAL = 0x04034b50, CENTRAL = 0x02014b50, END = 0x06054b50,
@@ -229,12 +231,16 @@ static int take_member(struct reader *r, unsigned char *at, size_t left, size_t 
         .packed = pawl_u32(at + 20), .size = pawl_u32(at + 24), .header = pawl_u32(at + 42),
     };
     const unsigned flags = pawl_u16(at + 8);
+    const bool link = at[5] == MADE_BY_UNIX && (pawl_u32(at + 38) >> 16 & S_IFMT) == S_IFLNK;
     if (pawl_u16(at + 34)) return fail(zip, "an archive over several disks");
     // The name moves over the fields already taken, which leaves room for the zero behind it.
     memmove(at, at + CENTRAL_BYTES, name);
     at[name] = 0;
     int rc = check_name(zip, member->name, name);
     if (!rc) rc = take_extra64(zip, member, at + CENTRAL_BYTES + name, extra);
+    // Nothing is extracted, so a link would only be a few odd bytes; but no writer makes one.
+    if (!rc && link)
+        rc = fail(zip, "member '%.80s' is a symbolic link", member->name);
     if (!rc) rc = check_kind(zip, member, flags);
     if (!rc) rc = check_local(r, member);
     if (!rc) zip->count++;

@@ -15,8 +15,8 @@
 
 enum { METADATA_BYTES_MAX = 256 << 20 };
 
-// What Keras writes for a tuple or a shape, {"class_name": "__tuple__", "items": [...]}, as the list
-// that it is. value: borrowed; NULL when it is something else.
+// What Keras writes for a tuple or a shape, {"class_name": "__tuple__", "items": [...]}, as the
+// list that it is. value: borrowed; NULL when it is something else.
 static json_t *wrapped(const json_t *value)
 {
     const char *name = json_string_value(json_object_get(value, "class_name"));

@@ -1,0 +1,2 @@
+
+1root"_tf_keras_sequential*{"class_name": "Seq
