@@ -111,8 +111,8 @@ static int take_dtype(struct cursor *cursor, struct pawl_npy_header *out)
 
     skip_space(cursor);
     if (cursor->at < cursor->end && *cursor->at == '[')
-        return pawl_fail(PAWL_ECORRUPT, "%s: holds structures (a dtype with fields); pawl reads plain numbers",
-                         cursor->what);
+        return pawl_fail(PAWL_ECORRUPT, "%s: holds structures (a dtype with fields); pawl reads "
+                         "plain numbers", cursor->what);
     const int rc = take_string(cursor, descr, sizeof(descr));
     if (rc)
         return rc;
@@ -185,8 +185,8 @@ static int check_size(struct pawl_npy_header *out, const char *what, uint64_t fi
     pawl_shape_text(shape, sizeof(shape), out->rank, out->dim);
     if (pawl_shape_count(&out->count, out->rank, out->dim)
         || (uint64_t)out->count > have / element)
-        return pawl_fail(PAWL_ECORRUPT, "%s: %s of shape %s is more than the %llu bytes that follow the "
-                         "header", what, pawl_dtype_name(out->dtype), shape,
+        return pawl_fail(PAWL_ECORRUPT, "%s: %s of shape %s is more than the %llu bytes that "
+                         "follow the header", what, pawl_dtype_name(out->dtype), shape,
                          (unsigned long long)have);
     if ((uint64_t)out->count * element != have)
         return pawl_fail(PAWL_ECORRUPT, "%s: %llu bytes follow the %s %s that the header names",

@@ -301,5 +301,5 @@ const struct pawl_format pawl_format_pth_model = {
     .parts = PAWL_PART_ARCHITECTURE | PAWL_PART_WEIGHTS,
     .detect = never,
     .read = read_pth,
-    .write = NULL,
+    .write = pawl_pth_write_model,
 };

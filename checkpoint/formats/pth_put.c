@@ -124,17 +124,17 @@ static void put_rebuild(struct pawl_pth_writer *w, const struct pawl_pth_stored 
     pawl_pk_op(t, "tR");
 }
 
-void pawl_pth_put_tensor(struct pawl_pth_writer *w, const struct pawl_entry *entry,
-                         enum pawl_pth_kind kind)
+static void put_kind(struct pawl_pth_writer *w, struct pawl_pth_stored *stored,
+                     const struct pawl_tensor *tensor, enum pawl_pth_kind kind)
 {
-    const bool cast = w->cast && kind != PAWL_PTH_MOMENT && pawl_dtype_casts(entry->tensor.dtype);
-    const struct pawl_pth_stored stored = { entry, cast ? w->dtype : entry->tensor.dtype, 0 };
+    const bool cast = w->cast && kind != PAWL_PTH_MOMENT && pawl_dtype_casts(tensor->dtype);
 
+    stored->dtype = cast ? w->dtype : tensor->dtype;
     if (kind == PAWL_PTH_PARAMETER) {
         pawl_pk_global(&w->text, "torch._utils _rebuild_parameter");
         pawl_pk_op(&w->text, "(");
     }
-    put_rebuild(w, &stored, entry->tensor.rank, entry->tensor.dim);
+    put_rebuild(w, stored, tensor->rank, tensor->dim);
     if (kind == PAWL_PTH_PARAMETER) {
         pawl_pk_bool(&w->text, true);
         pawl_pk_ordered_dict(&w->text);
@@ -142,9 +142,27 @@ void pawl_pth_put_tensor(struct pawl_pth_writer *w, const struct pawl_entry *ent
     }
 }
 
+void pawl_pth_put_tensor(struct pawl_pth_writer *w, const struct pawl_entry *entry,
+                         enum pawl_pth_kind kind)
+{
+    struct pawl_pth_stored stored = { .entry = entry };
+
+    put_kind(w, &stored, &entry->tensor, kind);
+}
+
+void pawl_pth_put_target(struct pawl_pth_writer *w, const struct pawl_binding *target,
+                         const char *slot, enum pawl_pth_kind kind)
+{
+    struct pawl_pth_stored stored = { .target = target, .slot = slot };
+    struct pawl_tensor tensor = target->tensor;
+
+    if (slot) tensor.dtype = PAWL_F32;
+    put_kind(w, &stored, &tensor, kind);
+}
+
 void pawl_pth_put_scalar(struct pawl_pth_writer *w, int64_t value, enum pawl_dtype dtype)
 {
-    const struct pawl_pth_stored stored = { NULL, dtype, value };
+    const struct pawl_pth_stored stored = { .dtype = dtype, .scalar = value };
 
     put_rebuild(w, &stored, 0, NULL);
 }
@@ -161,6 +179,24 @@ static int put_scalar(struct pawl_zip_writer *zip, const char *name,
                         is_real ? sizeof(real) : sizeof(stored->scalar));
 }
 
+// Whole, in memory: its elements come from anywhere in their sources.
+static int put_target(struct pawl_pth_writer *w, struct pawl_zip_writer *zip, const char *name,
+                      const struct pawl_pth_stored *stored)
+{
+    const struct pawl_tensor *tensor = &stored->target->tensor;
+    const size_t size = tensor->size_bytes / pawl_dtype_bytes(tensor->dtype)
+                        * pawl_dtype_bytes(stored->dtype);
+    void *whole = NULL;
+
+    int rc = pawl_alloc(&whole, size, "a tensor");
+    if (!rc)
+        rc = pawl_document_fetch_target(w->document, stored->target, stored->slot, stored->dtype,
+                                        whole);
+    if (!rc) rc = pawl_zip_add(zip, name, whole, size);
+    pawl_free(whole);
+    return rc;
+}
+
 static int put_storage(struct pawl_pth_writer *w, struct pawl_zip_writer *zip, int i, char *chunk)
 {
     const struct pawl_pth_stored *stored = &w->stored[i];
@@ -169,6 +205,7 @@ static int put_storage(struct pawl_pth_writer *w, struct pawl_zip_writer *zip, i
     char name[64];
 
     snprintf(name, sizeof(name), "archive/data/%d", i);
+    if (stored->target) return put_target(w, zip, name, stored);
     if (!entry) return put_scalar(zip, name, stored);
     const int64_t count = (int64_t)(entry->tensor.size_bytes
                                     / pawl_dtype_bytes(entry->tensor.dtype));

@@ -12,17 +12,20 @@
 #define PAWL_PTH_PUT_H
 
 #include "checkpoint/containers/pickle_write.h"
-#include "checkpoint/document.h"
+#include "checkpoint/binding.h"
 
 struct pawl_pth_writer {
     const struct pawl_document *document;
     bool cast;                // weights of a floating type become dtype
     enum pawl_dtype dtype;
+    const struct pawl_bindings *targets;  // the weights in torch's layout; NULL: as they lie
     struct pawl_text text;    // the pickle
     struct pawl_pth_stored {
         const struct pawl_entry *entry;
         enum pawl_dtype dtype;
-        int64_t scalar;       // entry NULL: a counter of this value
+        int64_t scalar;       // entry and target NULL: a counter of this value
+        const struct pawl_binding *target;  // put together from parameters, or their moments:
+        const char *slot;     // NULL: the weight
     } *stored;
     int stored_count;
     int *sorted;              // by place in the source, to find what is shared
@@ -36,6 +39,10 @@ void pawl_pth_create(struct pawl_pth_writer *w, const struct pawl_document *docu
 // PLAIN may be cast; MOMENT never is; PARAMETER is PLAIN in an nn.Parameter.
 void pawl_pth_put_tensor(struct pawl_pth_writer *w, const struct pawl_entry *entry,
                          enum pawl_pth_kind kind);
+// The same for a target of pawl_pth_targets; slot NULL: the weight, else that moment. Both must
+// outlive the writer.
+void pawl_pth_put_target(struct pawl_pth_writer *w, const struct pawl_binding *target,
+                         const char *slot, enum pawl_pth_kind kind);
 // A tensor of no dimensions that is not in the document: float32 for steps, else int64.
 void pawl_pth_put_scalar(struct pawl_pth_writer *w, int64_t value, enum pawl_dtype dtype);
 // What pawl_pth_json made (pth_state.h), as it was. Its tensors come from the training state.

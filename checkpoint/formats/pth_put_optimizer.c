@@ -11,9 +11,12 @@
 
 // ---- as it was: tensors "state.N.SLOT", and rest.torch
 
-static bool is_numbered(const struct pawl_training *training)
+static bool is_numbered(const struct pawl_pth_writer *w)
 {
-    return json_object_get(json_object_get(training->rest, "torch"), "param_groups") != NULL;
+    const struct pawl_training *training = w->document->training;
+
+    return !w->targets
+           && json_object_get(json_object_get(training->rest, "torch"), "param_groups");
 }
 
 // "state.12.exp_avg" -> 12 and "exp_avg"; -1: another name.
@@ -196,12 +199,41 @@ static void put_moments(struct pawl_pth_writer *w, int index, const char *weight
     if (any) pawl_pk_op(&w->text, "u");
 }
 
+// The same for weights that are put into torch's layout: their moments go the same way.
+static void put_moments_of(struct pawl_pth_writer *w, int index, const struct pawl_binding *target)
+{
+    static const char *const slots[] = { "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg",
+                                         "momentum_buffer", "grad_avg" };
+    const struct pawl_training *training = w->document->training;
+    const char *kind = json_string_value(json_object_get(training->optimizer, "kind"));
+    bool any = false;
+
+    for (size_t i = 0; i < sizeof(slots) / sizeof(*slots); i++) {
+        if (!pawl_document_has_slot(w->document, target->parts[0].source, slots[i])) continue;
+        if (!any) {
+            pawl_pk_integer(&w->text, index);
+            pawl_pk_op(&w->text, "}(");
+        }
+        if (!any && kind && strcmp(kind, "sgd")) {
+            pawl_pk_string(&w->text, "step");
+            pawl_pth_put_scalar(w, (int64_t)training->step, PAWL_F32);
+        }
+        any = true;
+        pawl_pk_string(&w->text, slots[i]);
+        pawl_pth_put_target(w, target, slots[i], PAWL_PTH_MOMENT);
+    }
+    if (any) pawl_pk_op(&w->text, "u");
+}
+
 static void put_named(struct pawl_pth_writer *w)
 {
     const struct pawl_document *document = w->document;
     int index = 0;
 
-    for (int i = 0; i < document->weight_count; i++)
+    for (int i = 0; w->targets && i < w->targets->count; i++)
+        if (is_trained(&w->targets->items[i].tensor))
+            put_moments_of(w, index++, &w->targets->items[i]);
+    for (int i = 0; !w->targets && i < document->weight_count; i++)
         if (is_trained(&document->weights[i].tensor))
             put_moments(w, index++, document->weights[i].tensor.name);
 }
@@ -215,7 +247,9 @@ static void put_group(struct pawl_pth_writer *w)
     put_hyper(w, document->training->optimizer);
     pawl_pk_string(&w->text, "params");
     pawl_pk_op(&w->text, "](");
-    for (int i = 0; i < document->weight_count; i++)
+    for (int i = 0; w->targets && i < w->targets->count; i++)
+        if (is_trained(&w->targets->items[i].tensor)) pawl_pk_integer(&w->text, index++);
+    for (int i = 0; !w->targets && i < document->weight_count; i++)
         if (is_trained(&document->weights[i].tensor)) pawl_pk_integer(&w->text, index++);
     pawl_pk_op(&w->text, "eua");
 }
@@ -223,7 +257,7 @@ static void put_group(struct pawl_pth_writer *w)
 void pawl_pth_put_optimizer(struct pawl_pth_writer *w)
 {
     const struct pawl_training *training = w->document->training;
-    const bool numbered = training && is_numbered(training);
+    const bool numbered = training && is_numbered(w);
 
     pawl_pk_op(&w->text, "}(");
     pawl_pk_string(&w->text, "state");

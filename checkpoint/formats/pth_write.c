@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "checkpoint/formats/pth_put.h"
+#include "checkpoint/formats/pth_targets.h"
 #include "checkpoint/formats/pth_training.h"
 #include "checkpoint/names.h"
 #include "kernels/io.h"
@@ -34,7 +35,11 @@ void pawl_pth_put_state(struct pawl_pth_writer *w)
 
     pawl_pk_ordered_dict(&w->text);
     pawl_pk_op(&w->text, "(");
-    for (int i = 0; i < document->weight_count; i++) {
+    for (int i = 0; w->targets && i < w->targets->count; i++) {
+        pawl_pk_string(&w->text, w->targets->items[i].tensor.name);
+        pawl_pth_put_target(w, &w->targets->items[i], NULL, PAWL_PTH_PLAIN);
+    }
+    for (int i = 0; !w->targets && i < document->weight_count; i++) {
         pawl_pk_string(&w->text, document->weights[i].tensor.name);
         pawl_pth_put_tensor(w, &document->weights[i], PAWL_PTH_PLAIN);
     }
@@ -60,16 +65,30 @@ static int check_names(const struct pawl_document *document)
     return rc;
 }
 
+static void put_checkpoint(struct pawl_pth_writer *w);
+
+static int write_any(const struct pawl_document *document, const char *path,
+                     const struct pawl_write_options *options,
+                     void (*put)(struct pawl_pth_writer *w))
+{
+    struct pawl_bindings targets = { 0 };
+    struct pawl_pth_writer w;
+    const bool foreign = pawl_pth_is_foreign(document);
+
+    int rc = foreign ? pawl_pth_targets(&targets, document) : check_names(document);
+    if (rc) return rc;
+    pawl_pth_create(&w, document, options);
+    if (foreign) w.targets = &targets;
+    put(&w);
+    rc = pawl_pth_save(&w, path);
+    pawl_bindings_free(&targets);
+    return rc;
+}
+
 int pawl_pth_write_state(const struct pawl_document *document, const char *path,
                          const struct pawl_write_options *options)
 {
-    struct pawl_pth_writer w;
-    const int rc = check_names(document);
-
-    if (rc) return rc;
-    pawl_pth_create(&w, document, options);
-    pawl_pth_put_state(&w);
-    return pawl_pth_save(&w, path);
+    return write_any(document, path, options, pawl_pth_put_state);
 }
 
 // ---- checkpoints
@@ -128,11 +147,5 @@ static void put_checkpoint(struct pawl_pth_writer *w)
 int pawl_pth_write_checkpoint(const struct pawl_document *document, const char *path,
                               const struct pawl_write_options *options)
 {
-    struct pawl_pth_writer w;
-    const int rc = check_names(document);
-
-    if (rc) return rc;
-    pawl_pth_create(&w, document, options);
-    put_checkpoint(&w);
-    return pawl_pth_save(&w, path);
+    return write_any(document, path, options, put_checkpoint);
 }

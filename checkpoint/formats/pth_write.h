@@ -11,5 +11,9 @@ int pawl_pth_write_state(const struct pawl_document *document, const char *path,
 // {epoch, model_state_dict, optimizer_state_dict, loss}, and what was beside them.
 int pawl_pth_write_checkpoint(const struct pawl_document *document, const char *path,
                               const struct pawl_write_options *options);
+// A module, an nn.Sequential; loads with weights_only=False. PAWL_ENOTSUP: the layer that it cannot
+// hold.
+int pawl_pth_write_model(const struct pawl_document *document, const char *path,
+                         const struct pawl_write_options *options);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "checkpoint/document.h"
+#include "checkpoint/source.h"
 #include "tests/checkpoint/document_support.h"
 #include "tests/checkpoint/expect_support.h"
 
@@ -67,6 +68,74 @@ Test(pth, a_checkpoint_goes_around_with_all_that_a_user_put_into_it)
         pawl_document_free(document);
         pawl_document_free(written);
     }
+}
+
+Test(pth, a_module_goes_around)
+{
+    static const char *const names[] = { "torch/torch-mlp-model.pth", "torch/torch-cnn-model.pth" };
+
+    for (int i = 0; i < 2; i++) {
+        struct pawl_document *document = NULL;
+        cr_assert_eq(pawl_document_read(&document, data_path(names[i])), 0);
+        struct pawl_document *written = again(document, "pth-model", scratch("model.pth"));
+        expect_same_tensors(document, written);
+        cr_assert_not_null(written->architecture);
+        cr_expect_eq(pawl_architecture_match(document->architecture, "a", written->architecture,
+                                             "b"), 0, "%s", pawl_error());
+        pawl_document_free(document);
+        pawl_document_free(written);
+    }
+}
+
+Test(pth, what_no_sequential_can_hold_is_named)
+{
+    struct pawl_document *document = NULL;
+    const struct pawl_write_options options = { .format = "pth-model" };
+    const char *path = scratch("encoder.pth");
+
+    cr_assert_eq(pawl_document_read(&document, data_path("torch/torch-encoder-model.pth")), 0);
+    cr_expect_eq(pawl_document_write(document, path, &options), PAWL_ENOTSUP);
+    cr_expect(strstr(pawl_error(), "layer '1.") && !exists(path), "%s", pawl_error());
+    pawl_document_free(document);
+}
+
+// pawl's own layout (channels last, a flatten of height, width, channels) becomes torch's.
+Test(pth, weights_of_pawl_get_the_layout_of_torch)
+{
+    static const char arch[] = "{\"pawl\": 1, \"name\": \"c\", \"loss\": \"mse\", \"layers\": ["
+        "{\"name\": \"input\", \"kind\": \"input\", \"config\": {\"shape\": [2, 2, 3]}},"
+        "{\"name\": \"c\", \"kind\": \"conv2d\", \"inputs\": [\"input\"], \"config\": "
+        "{\"filters\": 2, \"kernel\": [1, 2], \"padding\": \"same\", \"bias\": false}},"
+        "{\"name\": \"f\", \"kind\": \"flatten\", \"inputs\": [\"c\"], \"config\": {}},"
+        "{\"name\": \"d\", \"kind\": \"dense\", \"inputs\": [\"f\"], \"config\": "
+        "{\"units\": 1, \"bias\": false}}]}";
+    static const char header[] = "{\"c.weight\":{\"dtype\":\"F32\",\"shape\":[2,1,2,3],"
+        "\"data_offsets\":[0,48]},\"d.weight\":{\"dtype\":\"F32\",\"shape\":[1,8],"
+        "\"data_offsets\":[48,80]}}";
+    const char *weights = scratch("w.safetensors"), *json = scratch("a.json");
+    const char *path = scratch("w.pth");
+    struct pawl_document *document = NULL, *written = NULL;
+    float data[20], got[12];
+
+    for (int i = 0; i < 20; i++)
+        data[i] = (float)i;
+    write_safetensors_with(weights, header, data, sizeof(data));
+    write_bytes(json, arch, strlen(arch));
+    cr_assert_eq(pawl_source_open(&document, weights, json), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_document_write(document, path, NULL), 0, "%s", pawl_error());
+    cr_assert_eq(pawl_document_read(&written, path), 0, "%s", pawl_error());
+    cr_expect_eq(written->weights[0].tensor.dim[1], 3);
+    cr_assert_eq(pawl_document_fetch(written, &written->weights[0], got), 0);
+    for (int o = 0; o < 2; o++)
+        for (int k = 0; k < 2; k++)
+            for (int c = 0; c < 3; c++)
+                cr_expect_eq(got[(o * 3 + c) * 2 + k], data[(o * 2 + k) * 3 + c]);
+    cr_assert_eq(pawl_document_fetch(written, &written->weights[1], got), 0);
+    for (int k = 0; k < 4; k++)
+        for (int c = 0; c < 2; c++)
+            cr_expect_eq(got[c * 4 + k], data[12 + k * 2 + c]);
+    pawl_document_free(document);
+    pawl_document_free(written);
 }
 
 Test(pth, values_that_are_no_tensors)

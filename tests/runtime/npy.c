@@ -89,7 +89,7 @@ Test(npy, reads_each_type_of_each_version)
 static const struct {
     const char *header, *words;
 } malformed[] = {
-    { HEAD("<f4", "(3,)"), "float32 [3] is more than the 8 bytes" },
+    { HEAD("<f4", "(3,)"), "float32 of shape [3] is more than the 8 bytes" },
     { HEAD("<f4", "(4611686018427387904, 4)"), "is more than the 8 bytes" },
     { HEAD("<f4", "(99999999999999999999,)"), "expected a smaller number" },
     { HEAD("<f4", "(1,)"), "4 bytes follow the float32 [1]" },
