@@ -110,7 +110,7 @@ static int put_manifest(const struct pawl_commit *commit)
 }
 
 // C6. LATEST only spares people a look at the list, so its failure is nobody's concern.
-static void hint(const struct pawl_commit *commit)
+void pawl_commit_hint(const struct pawl_commit *commit)
 {
     char path[PAWL_PATH_MAX], line[PAWL_ATTEMPT_NAME_BYTES + 1];
 
@@ -134,6 +134,5 @@ int pawl_commit_finish(struct pawl_commit *commit, struct pawl_manifest *manifes
     if (rc) return rc;
     rc = pawl_io_sync_dir(commit->directory);  // C5: from here on it is durable
     if (rc) return pawl_io_fail(rc, "make durable", commit->directory);
-    hint(commit);
     return 0;
 }

@@ -22,9 +22,11 @@ struct pawl_commit {
 // C0: the lease is ours, the space is there, the directory is new and durable.
 int pawl_commit_begin(struct pawl_commit *commit, uint64_t step, uint64_t need_bytes);
 
-// C1 to C6. manifest: made by pawl_manifest_new, with epoch, metric and previous set; the rest is
-// filled in here. When this returns 0 the snapshot is durable.
+// C1 to C5. manifest: made by pawl_manifest_new, with epoch, metric and previous set; the rest is
+// filled in here. When this returns 0 the snapshot is durable: say so, then hint.
 int pawl_commit_finish(struct pawl_commit *commit, struct pawl_manifest *manifest,
                        const struct pawl_receipt *receipts, const struct pawl_text *document);
+// C6: LATEST names it.
+void pawl_commit_hint(const struct pawl_commit *commit);
 
 #endif

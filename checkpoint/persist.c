@@ -247,8 +247,13 @@ static void persist(struct pawl_saver *saver)
     atomic_store_explicit(&saver->writing, true, memory_order_relaxed);
     set_priority(saver);
     const int rc = write_snapshot(saver);
+    // Whoever waits finds everything done; nobody else waits for a hint.
+    const bool urgent = saver->current->urgent;
+    if (!rc && urgent) pawl_commit_hint(&saver->commit);
     end(saver, rc);
-    if (!rc) (void)pawl_retain(saver->where, &saver->keep, &saver->lease, was_skipped, saver);
+    if (rc) return;
+    if (!urgent) pawl_commit_hint(&saver->commit);
+    (void)pawl_retain(saver->where, &saver->keep, &saver->lease, was_skipped, saver);
 }
 
 void *pawl_persist_thread(void *context)

@@ -390,6 +390,8 @@ int pawl_trainer_evaluate(struct pawl_trainer *t, struct pawl_data *data, uint64
     if (max_batches && batches > max_batches) batches = max_batches;
     for (uint64_t i = 0; i < batches; i++) {
         float result[2];
+        if (t->options.stop && t->options.stop())
+            return pawl_fail(PAWL_EBUSY, "the evaluation was interrupted");
         int rc = feed(t, data, i * micro);
         if (rc) return rc;
         pawl_plan_evaluate(t->plan, t->stream, result);

@@ -36,6 +36,7 @@ struct pawl_trainer_options {
     uint64_t steps;                 // what the schedule ends at
     enum pawl_loss loss;
     double clip;                    // largest gradient norm; 0: none
+    bool (*stop)(void);             // NULL, or asked between an evaluation's batches: end it
 };
 
 struct pawl_step_result {
@@ -71,6 +72,7 @@ bool pawl_trainer_finite(struct pawl_trainer *trainer);
 
 // Mean loss and share of hits over at most max_batches batches of data (0: all); a last batch that
 // is not full is filled with samples that do not count. accuracy NaN where the loss has no hits.
+// PAWL_EBUSY: options.stop said so, nothing was set.
 int pawl_trainer_evaluate(struct pawl_trainer *trainer, struct pawl_data *data,
                           uint64_t max_batches, double *loss, double *accuracy);
 

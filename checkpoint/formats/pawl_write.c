@@ -146,6 +146,7 @@ static int commit(struct writer *w, const char *path)
         w->manifest.epoch = w->document->training ? w->document->training->epoch : -1;
         w->manifest.metric = (double)NAN;
         rc = pawl_commit_finish(&commit, &w->manifest, &receipt, &w->text);
+        if (!rc) pawl_commit_hint(&commit);
     }
     pawl_text_free(&commit.manifest);
     return rc;

@@ -9,9 +9,12 @@
 // noise is the same figure between neighbouring plain windows: below it, extra says nothing. floor
 // is the time of one copy of the state by all threads: a save writes the state to memory and reads
 // it again for its checksums, which no software can spare. The disk's own rate is measured between
-// the windows, one request and several at a time, and the better counts.
+// the windows, one request and several at a time, and the better counts; and what it costs to have
+// as many bytes written beside the steps by something that does nothing else (disk).
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,7 +44,8 @@ struct save_bench {
     struct pawl_saver *saver;
     char where[4096];
     int64_t pairs, window_steps;
-    struct window *plain, *save;  // pairs + 1 each: the first pair holds the first save
+    // pairs + 1 each: the first pair holds the first save. beside: a raw write goes on.
+    struct window *plain, *save, *beside;
     double *step_ms;              // of all plain windows
     int64_t step_count;
     double *raw[2];               // by depth 1 and DEEP, in turn
@@ -144,6 +148,7 @@ static int open_all(struct save_bench *b, const struct pawl_options *options, co
     snprintf(b->where, sizeof(b->where), "%s", scratch);
     const size_t windows = (size_t)b->pairs + 1;
     rc = pawl_alloc(&b->plain, windows * sizeof(*b->plain), "the windows");
+    if (!rc) rc = pawl_alloc(&b->beside, windows * sizeof(*b->beside), "the windows");
     if (!rc) rc = pawl_alloc(&b->save, windows * sizeof(*b->save), "the windows");
     if (!rc) rc = pawl_alloc(&b->step_ms, windows * WINDOW_STEPS * sizeof(double), "the windows");
     for (int i = 0; !rc && i < 2; i++)
@@ -157,6 +162,7 @@ static void close_all(struct save_bench *b)
     if (b->where[0]) bench_remove(b->where);
     bench_close(&b->bench);
     pawl_free(b->plain);
+    pawl_free(b->beside);
     pawl_free(b->save);
     pawl_free(b->step_ms);
     pawl_free(b->raw[0]);
@@ -174,6 +180,45 @@ static int raw_write(struct save_bench *b, int64_t turn)
     pawl_io()->unlink(path);
     if (!rc) b->raw[deep][b->raw_count[deep]++] = rate;
     return rc;
+}
+
+// A raw write in a thread of its own, with steps until it has ended.
+struct beside {
+    struct save_bench *bench;
+    _Atomic bool ended;
+    int rc;
+};
+
+static void *write_beside(void *context)
+{
+    struct beside *beside = context;
+    struct save_bench *b = beside->bench;
+    char path[4200];
+    double ignored;
+
+    snprintf(path, sizeof(path), "%s/beside", b->where);
+    beside->rc = bench_raw_write(path, pawl_saver_state_bytes(b->saver), DEEP, &ignored);
+    pawl_io()->unlink(path);
+    atomic_store(&beside->ended, true);
+    return NULL;
+}
+
+static int beside_window(struct save_bench *b, struct window *out)
+{
+    struct beside beside = { .bench = b };
+    pthread_t thread;
+    double ms;
+    int rc = 0;
+
+    *out = (struct window){ 0 };
+    if (pthread_create(&thread, NULL, write_beside, &beside))
+        return pawl_fail(PAWL_ENOMEM, "cannot start a thread");
+    for (int64_t i = 0; !rc && (i < b->window_steps || !atomic_load(&beside.ended)); i++) {
+        rc = take_step(b, &ms);
+        note(out, ms);
+    }
+    pthread_join(thread, NULL);
+    return rc ? rc : beside.rc;
 }
 
 // The best of a few copies by all threads, of a part of the state that is too large for caches.
@@ -223,6 +268,7 @@ static int measure(struct save_bench *b, const struct pawl_options *options)
         if (!rc) rc = plain_window(b, &b->plain[i]);
         if (!rc && i % 2 == 0) rc = save_window(b, &b->save[i]);
         if (!i) b->with_rss = (double)bench_peak_rss_bytes();
+        if (!rc) rc = beside_window(b, &b->beside[i]);
         if (!rc) rc = raw_write(b, i);
     }
     return rc;
@@ -231,7 +277,7 @@ static int measure(struct save_bench *b, const struct pawl_options *options)
 // ---- the figures
 
 struct save_figures {
-    struct bench_stat extra, noise, stall, fence, durable;
+    struct bench_stat extra, disk, noise, stall, fence, durable;
     double worst, plain_worst, base, rate, raw, first, memory, predicted_ms;
 };
 
@@ -246,8 +292,8 @@ static double extra_of(const struct window *save, const struct window *plain,
 
 static void sum_up(struct save_bench *b, struct save_figures *f)
 {
-    double extra[WINDOWS_MAX], noise[WINDOWS_MAX], stall[WINDOWS_MAX], fence[WINDOWS_MAX],
-        durable[WINDOWS_MAX];
+    double extra[WINDOWS_MAX], disk[WINDOWS_MAX], noise[WINDOWS_MAX], stall[WINDOWS_MAX],
+        fence[WINDOWS_MAX], durable[WINDOWS_MAX];
     const double bytes = (double)pawl_saver_state_bytes(b->saver);
 
     f->base = bench_stat(b->step_ms, b->step_count).p50;
@@ -255,6 +301,7 @@ static void sum_up(struct save_bench *b, struct save_figures *f)
         // An odd save window comes before its plain one, so between that and the one before.
         const struct window *other = i % 2 || i == b->pairs ? &b->plain[i - 1] : &b->plain[i + 1];
         extra[i - 1] = extra_of(&b->save[i], &b->plain[i], other, f->base);
+        disk[i - 1] = extra_of(&b->beside[i], &b->plain[i], other, f->base);
         noise[i - 1] = extra_of(&b->plain[i], &b->plain[i - 1], &b->plain[i - 1], f->base);
         stall[i - 1] = b->save[i].stall_ms;
         fence[i - 1] = b->save[i].fence_ms;
@@ -264,6 +311,7 @@ static void sum_up(struct save_bench *b, struct save_figures *f)
             f->plain_worst = b->plain[i].worst_ms / f->base;
     }
     f->extra = bench_stat(extra, b->pairs);
+    f->disk = bench_stat(disk, b->pairs);
     f->noise = bench_stat(noise, b->pairs);
     f->stall = bench_stat(stall, b->pairs);
     f->fence = bench_stat(fence, b->pairs);
@@ -294,6 +342,7 @@ static void tell_row(const struct pawl_options *options, const struct save_bench
         { "p99", NULL, f->extra.p99, 3 },
         { "noise sd", NULL, f->noise.sd, 3 },
         { "floor steps", NULL, b->copy_s * 1e3 / f->base, 3 },
+        { "disk steps", NULL, f->disk.mean, 3 },
         { "worst step", NULL, f->worst, 3 },
         { "worst without", NULL, f->plain_worst, 3 },
         { "durable GB/s", NULL, f->rate / 1e9, 3 },
@@ -319,14 +368,16 @@ static void tell_json(const struct save_bench *b, const struct save_figures *f)
     print_stat("call_stall_ms", &f->stall);
     print_stat("fence_stall_ms", &f->fence);
     print_stat("extra_steps", &f->extra);
+    print_stat("disk_steps", &f->disk);
     printf("\"call_stall_steps\":%.17g,\"fence_predicted_ms\":%.17g,\"noise_steps\":%.17g,"
            "\"floor_ms\":%.17g,\"worst_step_ratio\":%.17g,\"worst_plain_ratio\":%.17g,"
            "\"durable_bytes_per_s\":%.17g,\"raw_bytes_per_s\":%.17g,\"first_over_steady\":%.17g,"
-           "\"host_memory_bytes\":%llu,\"memory_over_state\":%.17g,\"peak_rss_bytes\":%llu}\n",
+           "\"host_memory_bytes\":%llu,\"memory_over_state\":%.17g,\"grace_s\":%.17g,"
+           "\"peak_rss_bytes\":%llu}\n",
            f->stall.p50 / f->base, f->predicted_ms, f->noise.sd, b->copy_s * 1e3, f->worst,
            f->plain_worst, f->rate, f->raw, f->first,
            (unsigned long long)pawl_saver_ring_bytes(b->saver), f->memory,
-           (unsigned long long)bench_peak_rss_bytes());
+           f->base / 1e3 + f->durable.p99, (unsigned long long)bench_peak_rss_bytes());
 }
 
 static void tell_people(const struct save_bench *b, const struct save_figures *f)
@@ -343,6 +394,8 @@ static void tell_people(const struct save_bench *b, const struct save_figures *f
            f->extra.mean, f->extra.sd, f->extra.p50, f->extra.p99, f->noise.sd);
     printf("  floor        %.3f steps: %.2f ms to copy the state once, with all threads\n",
            floor / f->base, floor);
+    printf("  disk         %+.3f steps (sd %.3f): as many bytes written raw beside the steps\n",
+           f->disk.mean, f->disk.sd);
     printf("  worst step   %.2fx the median, %.2fx without saves\n", f->worst, f->plain_worst);
     if (pawl_saver_ring_bytes(b->saver) < pawl_saver_state_bytes(b->saver))
         printf("  small ring   an update waited %.1f ms median, %.1f ms at most; foreseen %.1f "

@@ -32,6 +32,9 @@ struct train {
     double val_loss;                 // of step val_step
     uint64_t val_step;
     struct pawl_step_result last;
+    double step_s, save_s;           // the longest so far: what a signal's grace must hold
+    double told_grace_s;             // as it was told last
+    int64_t forward_ns;              // of the last step: forward and backward
 };
 
 // train_open.c: everything up to the first step. 0 or a PAWL_E code; *status is the exit code then.

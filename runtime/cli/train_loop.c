@@ -12,13 +12,44 @@
 
 enum { VAL_TOKEN_BATCHES = 64 };  // a text's validation part can be as long as an epoch
 
+enum { FENCE_TOLD_NS = 1000000 };
+
+// What a scheduler must leave between its signal and its kill, when that has grown by half; and
+// what a ring smaller than the state has cost this save.
+static void tell_durable(struct train *run, const struct pawl_save_event *event)
+{
+    const double took_s = (double)(event->write_end_ns - event->write_start_ns) / 1e9;
+    char words[256];
+
+    if (took_s > run->save_s) run->save_s = took_s;
+    const double grace_s = run->step_s + run->save_s;
+    if (grace_s > 1.5 * run->told_grace_s) {
+        run->told_grace_s = grace_s;
+        snprintf(words, sizeof(words), "grace needed ~ %.2g s after a signal: a step of %.2g s and "
+                 "a save of %.2g s", grace_s, run->step_s, run->save_s);
+        pawl_report_note(run->report, words);
+    }
+    const double rate = (double)event->bytes / took_s;
+    const int64_t foreseen = pawl_saver_stall_ns(run->saver, rate, run->forward_ns);
+    if (pawl_saver_ring_bytes(run->saver) >= event->bytes
+        || (event->stall_ns < FENCE_TOLD_NS && foreseen < FENCE_TOLD_NS))
+        return;
+    snprintf(words, sizeof(words), "step %" PRIu64 ": its save kept the update waiting for %.0f "
+             "ms; %.0f ms were foreseen with this --host-memory", event->step,
+             (double)event->stall_ns / 1e6, (double)foreseen / 1e6);
+    pawl_report_note(run->report, words);
+}
+
 static void tell_saves(struct train *run)
 {
     struct pawl_save_event event;
     uint64_t written, total;
 
     while (run->saver && pawl_saver_poll(run->saver, &event)) {
-        if (event.state == PAWL_SAVE_DURABLE) pawl_signals_durable(event.step);
+        if (event.state == PAWL_SAVE_DURABLE) {
+            pawl_signals_durable(event.step);
+            tell_durable(run, &event);
+        }
         pawl_report_save(run->report, &event);
     }
     if (run->saver && pawl_saver_writing(run->saver, &written, &total))
@@ -94,6 +125,8 @@ static int validate(struct train *run)
     const int rc = pawl_trainer_evaluate(run->trainer, run->val, tokens ? VAL_TOKEN_BATCHES : 0,
                                          &run->val_loss, &accuracy);
 
+    // A signal comes first: the loop looks at it next.
+    if (rc == PAWL_EBUSY) return 0;
     run->val_step = pawl_trainer_step_number(run->trainer);
     if (!rc)
         pawl_report_eval(run->report, pawl_trainer_step_number(run->trainer), run->val_loss,
@@ -128,6 +161,8 @@ static int one_step(struct train *run)
     if (rc) return rc;
     const uint64_t step = pawl_trainer_step_number(run->trainer);
     const int64_t end = pawl_io()->now_ns();
+    run->forward_ns = run->last.update_start_ns - start;
+    if ((double)(end - start) / 1e9 > run->step_s) run->step_s = (double)(end - start) / 1e9;
     pawl_report_step(run->report, &(struct pawl_report_step){
         .step = step, .loss = run->last.loss, .rate_lr = run->last.rate,
         .grad_norm = run->last.grad_norm, .start_ns = start, .end_ns = end });

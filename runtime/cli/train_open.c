@@ -8,9 +8,11 @@
 #include "checkpoint/source.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
+#include "runtime/cli/disk.h"
 #include "runtime/cli/exits.h"
 #include "runtime/cli/train.h"
 #include "runtime/cli/verbs.h"
+#include "runtime/signals.h"
 
 static double or_else(double given, double fallback)
 {
@@ -125,6 +127,8 @@ static int choose_length(struct train *run)
     return 0;
 }
 
+static bool asked_to_end(void) { return pawl_signals_pending(); }
+
 static int choose(struct train *run)
 {
     const struct pawl_options *o = run->options;
@@ -134,6 +138,7 @@ static int choose(struct train *run)
     if (!rc) rc = choose_loss(run);
     if (!rc) rc = pawl_schedule_parse(&settings->schedule, o->schedule);
     settings->data = run->data;
+    settings->stop = asked_to_end;
     settings->batch = or_count(o->batch, reads_tokens(run) ? 8 : 64);
     settings->accumulate = or_count(o->accumulate, 1);
     settings->sequence = o->seq < 0 ? 0 : o->seq;
@@ -283,6 +288,22 @@ static void tell_start(struct train *run)
     json_decref(skipped);
 }
 
+// A ring smaller than the state: what that will cost, by the disk's rate as measured now.
+static void foretell(struct train *run)
+{
+    struct pawl_disk disk;
+    char words[256];
+
+    if (!run->saver || pawl_saver_ring_bytes(run->saver) >= pawl_saver_state_bytes(run->saver)
+        || pawl_disk_measure(&disk, run->options->out))
+        return;
+    const double wait_s = (double)pawl_saver_stall_ns(run->saver, disk.bytes_per_s, 0) / 1e9;
+    snprintf(words, sizeof(words), "the state does not fit into --host-memory: with %.3g GB/s "
+             "written, each save makes the update wait for %.2g s less the time of forward and "
+             "backward", disk.bytes_per_s / 1e9, wait_s);
+    pawl_report_note(run->report, words);
+}
+
 int train_open(struct train *run, int *status)
 {
     const struct pawl_options *o = run->options;
@@ -330,6 +351,7 @@ int train_open(struct train *run, int *status)
     run->last.loss = run->resumed_from >= 0 ? pawl_trainer_loss(run->trainer) : (double)NAN;
     run->saved_ns = pawl_io()->now_ns();
     tell_start(run);
+    foretell(run);
     return 0;
 }
 

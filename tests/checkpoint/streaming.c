@@ -403,6 +403,7 @@ static void no_memory(uint64_t memory)
         watched = NULL;
         cr_assert_eq(requests, 0, "save %lu asked %ld times for memory", progress.step, requests);
         pawl_saver_wait(saver);
+        usleep(300000);  // retention takes its memory before the next save
     }
     pawl_saver_close(saver);
     state_close(&state);
