@@ -273,7 +273,7 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
         const struct pawl_segment *part = &model->segment[i];
         struct pawl_update own = *rule;
         if (!part->count) continue;
-        if (!part->decay) own.decay = 0;
+        if (!part->decay && !t->options.decay_all) own.decay = 0;
         t->device->ops->update(t->stream, model->param + part->start,
                                at(model->moment[0], part->start),
                                at(model->moment[1], part->start), model->grad + part->start,

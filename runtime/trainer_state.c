@@ -42,6 +42,8 @@ static json_t *optimizer_json(const struct pawl_trainer_options *options)
                             "learning_rate", json_real(rule->rate), "weight_decay",
                             json_real(rule->decay));
 
+    if (out && options->decay_all) json_object_set_new(out, "decay_all", json_true());
+
     if (!out) return NULL;
     if (rule->kind == PAWL_ADAMW || rule->kind == PAWL_ADAM)
         json_object_set_new(out, "betas", json_pack("[o, o]", json_real(rule->beta_1),

@@ -35,7 +35,7 @@ Test(document, says_what_a_path_is_not)
     expect(read_text("text", "hello there"), PAWL_ENOTSUP, "safetensors");
     expect(read_text("page", "\n<HTML>"), PAWL_ECORRUPT, "web page");
     expect(read_text("lfs", "version https://git-lfs.github.com/spec/v1\n"), PAWL_ECORRUPT, "LFS");
-    expect(read_text("other.json", "{\"model_type\": \"bert\"}"), PAWL_ECORRUPT, "schema");
+    expect(read_text("other.json", "{\"model_type\": \"bert\"}"), PAWL_ECORRUPT, "gpt2 and llama");
     expect(read_text("text.json", "hello"), PAWL_ECORRUPT, "not JSON");
     cr_assert_eq(mkfifo(scratch("fifo"), 0600), 0);
     expect(pawl_document_read(&document, scratch("fifo")), PAWL_ECORRUPT, "regular");
