@@ -277,7 +277,8 @@ static void take_entries(struct input *input, const struct pawl_files *files,
         take_tensor(input, &tensor);
         if (!input->rc) input->rc = pawl_document_add_entry(table, count, &tensor, -1, 0);
         // A weight's own `of` is what its reader likes, such as a layer: no index of a weight.
-        if (!input->rc) take_entry(input, files, &(*table)[i], weights < 0 ? PAWL_TENSORS_MAX : weights);
+        if (!input->rc)
+            take_entry(input, files, &(*table)[i], weights < 0 ? PAWL_TENSORS_MAX : weights);
     }
 }
 
