@@ -38,6 +38,23 @@ static double from_file(const struct train *run, const char *field, double fallb
     return json_is_number(value) ? json_number_value(value) : fallback;
 }
 
+// What the rule of a file means: Keras's, or PyTorch's; and that both let decay act on all, unless
+// there are groups. pawl's own snapshots say so themselves. Readers hand momentum buffers over as
+// PyTorch keeps them, so rules with one stay PyTorch's.
+static void follow(struct train *run, const json_t *optimizer)
+{
+    const char *format = run->model->format;
+    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
+    struct pawl_update *rule = &run->settings.rule;
+    const bool keras = !strncmp(format, "keras", 5) || !strcmp(format, "savedmodel")
+                       || (convention && !strcmp(convention, "keras"));
+    const bool torch = !strncmp(format, "pth", 3) && !json_object_get(optimizer, "groups");
+
+    if (keras && rule->kind != PAWL_SGD && !(rule->momentum > 0)) rule->as = PAWL_AS_KERAS;
+    run->settings.decay_all = keras || torch
+                              || json_is_true(json_object_get(optimizer, "decay_all"));
+}
+
 static int choose_rule(struct train *run)
 {
     const struct pawl_options *o = run->options;
@@ -49,8 +66,6 @@ static int choose_rule(struct train *run)
                                   : "adamw");
 
     if (rc) return rc;
-    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
-    if (convention && !strcmp(convention, "keras")) rule->as = PAWL_AS_KERAS;
     rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
                                           : 0.001));
     if (json_array_size(betas) == 2) {
@@ -69,6 +84,7 @@ static int choose_rule(struct train *run)
     rule->rho = from_file(run, "rho", from_file(run, "alpha", 0.99));
     rule->nesterov = json_is_true(json_object_get(optimizer, "nesterov"));
     run->settings.clip = or_else(o->clip, from_file(run, "clip", 0));
+    if (filed && !strcmp(filed, pawl_optimizer_name(rule->kind))) follow(run, optimizer);
     return 0;
 }
 
