@@ -38,7 +38,6 @@ struct pawl_trainer_options {
     bool decay_all;                 // weight decay of biases and norms, too, as files may have it
     double clip;                    // largest gradient norm; 0: none
     bool (*stop)(void);             // NULL, or asked between an evaluation's batches: end it
-    bool decay_all;                 // weight decay acts on biases and norms, too
 };
 
 struct pawl_step_result {

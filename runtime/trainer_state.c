@@ -54,7 +54,6 @@ static json_t *optimizer_json(const struct pawl_trainer_options *options)
         json_object_set_new(out, "momentum", json_real(rule->momentum));
     if (rule->kind == PAWL_SGD) json_object_set_new(out, "nesterov", json_boolean(rule->nesterov));
     if (rule->as == PAWL_AS_KERAS) json_object_set_new(out, "convention", json_string("keras"));
-    if (options->decay_all) json_object_set_new(out, "decay_all", json_true());
     json_object_set_new(out, "clip", json_real(options->clip));
     return out;
 }

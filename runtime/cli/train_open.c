@@ -38,9 +38,8 @@ static double from_file(const struct train *run, const char *field, double fallb
     return json_is_number(value) ? json_number_value(value) : fallback;
 }
 
-// What the rule of a file means: Keras's, or PyTorch's; and that both let decay act on all, unless
-// there are groups. pawl's own snapshots say so themselves. Readers hand momentum buffers over as
-// PyTorch keeps them, so rules with one stay PyTorch's.
+// Whose definition of the rule a file means; pawl's own snapshots say so. Readers hand momentum
+// buffers over as PyTorch keeps them, so rules with one stay PyTorch's.
 static void follow(struct train *run, const json_t *optimizer)
 {
     const char *format = run->model->format;
@@ -48,11 +47,8 @@ static void follow(struct train *run, const json_t *optimizer)
     struct pawl_update *rule = &run->settings.rule;
     const bool keras = !strncmp(format, "keras", 5) || !strcmp(format, "savedmodel")
                        || (convention && !strcmp(convention, "keras"));
-    const bool torch = !strncmp(format, "pth", 3) && !json_object_get(optimizer, "groups");
 
     if (keras && rule->kind != PAWL_SGD && !(rule->momentum > 0)) rule->as = PAWL_AS_KERAS;
-    run->settings.decay_all = keras || torch
-                              || json_is_true(json_object_get(optimizer, "decay_all"));
 }
 
 static int choose_rule(struct train *run)
