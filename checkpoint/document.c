@@ -266,6 +266,13 @@ int pawl_document_new(struct pawl_document **out)
     return rc;
 }
 
+bool pawl_training_as_keras(const struct pawl_training *training)
+{
+    const char *as = json_string_value(json_object_get(training->optimizer, "convention"));
+
+    return as && strcmp(as, "keras") == 0;
+}
+
 void pawl_document_keep(struct pawl_document *document, unsigned parts)
 {
     struct pawl_training *training = document->training;

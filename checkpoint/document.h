@@ -70,6 +70,9 @@ struct pawl_document {
     struct pawl_bindings *bindings;          // binding.h; by the reader, or pawl_document_bind
 };
 
+// Whether its optimizer's rule and moments are as Keras defines them ("convention": "keras").
+bool pawl_training_as_keras(const struct pawl_training *training);
+
 // What a format can carry.
 enum { PAWL_PART_ARCHITECTURE = 1, PAWL_PART_WEIGHTS = 2, PAWL_PART_TRAINING = 4 };
 

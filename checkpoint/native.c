@@ -117,6 +117,9 @@ int pawl_document_native(struct pawl_document **out, struct pawl_document *docum
     struct pawl_document *made = NULL;
 
     int rc = pawl_document_bind(document);
+    // Training that goes on as Keras defines it goes on with the moments as Keras has them.
+    if (!rc && document->training && pawl_training_as_keras(document->training))
+        document->training->momentum_scale = 0;
     if (!rc) rc = pawl_document_new(&made);
     if (rc) return rc;
     snprintf(made->path, sizeof(made->path), "%s", document->path);

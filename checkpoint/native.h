@@ -10,6 +10,7 @@
 
 // *out borrows document, which must outlive it, and is freed by pawl_document_free.
 // PAWL_ECORRUPT: the weights do not fit the architecture.
+// Momentum of a Keras optimizer stays as Keras defines it (the optimizer says "convention").
 int pawl_document_native(struct pawl_document **out, struct pawl_document *document);
 
 #endif

@@ -46,7 +46,7 @@ static json_t *read_optimizer(const json_t *from)
     if (strchr(class_name, '>')) kind = class_name = strchr(class_name, '>') + 1;
     for (size_t i = 0; i < sizeof(optimizers) / sizeof(*optimizers); i++)
         if (!strcasecmp(class_name, optimizers[i].class_name)) kind = optimizers[i].kind;
-    out = json_pack("{s:s}", "kind", kind);
+    out = json_pack("{s:s, s:s}", "kind", kind, "convention", "keras");
     take(out, "learning_rate", config, "learning_rate");
     if (json_is_number(json_object_get(config, "beta_1")))
         json_object_set_new(out, "betas", json_pack("[f, f]",
@@ -91,12 +91,13 @@ int pawl_keras_compile_read(json_t **optimizer, char loss[32], const json_t *con
     return 0;
 }
 
-static json_t *write_optimizer(const json_t *from)
+static json_t *write_optimizer(const json_t *from, bool custom)
 {
     const char *kind = json_string_value(json_object_get(from, "kind"));
     const json_t *betas = json_object_get(from, "betas");
     const char *class_name = kind;
     json_t *config = json_object(), *out;
+    char name[72];
 
     if (!kind) {
         json_decref(config);
@@ -123,22 +124,30 @@ static json_t *write_optimizer(const json_t *from)
         take(config, "centered", from, "centered");
     }
     if (!strncmp(kind, "adam", 4)) take(config, "amsgrad", from, "amsgrad");
+    // Legacy files of Keras 2 would find its optimizers of before 2.11 by the plain name.
+    if (custom) {
+        json_object_set_new(config, "is_legacy_optimizer", json_false());
+        snprintf(name, sizeof(name), "Custom>%.60s", class_name);
+        return json_pack("{s:s, s:o}", "class_name", name, "config", config);
+    }
     out = json_pack("{s:s, s:s, s:o, s:n}", "module", "keras.optimizers", "class_name", class_name,
                     "config", config, "registered_name");
     return out;
 }
 
 int pawl_keras_compile_write(json_t **out, const struct pawl_training *training, const char *loss,
-                             bool keras2)
+                             enum pawl_keras_file_kind kind)
 {
-    json_t *optimizer = training ? write_optimizer(training->optimizer) : NULL;
+    const bool legacy = kind != PAWL_KERAS_ARCHIVE;
+    json_t *optimizer = training ? write_optimizer(training->optimizer, kind == PAWL_KERAS2_LEGACY)
+                                 : NULL;
     const char *words = NULL;
 
     *out = NULL;
     if (!optimizer) return 0;
     for (size_t i = 0; !words && i < sizeof(losses) / sizeof(*losses); i++)
         if (!strcmp(loss, losses[i].name)) words = losses[i].words;
-    *out = json_pack("{s:o, s:s?, s:n, s:n, s:n}", keras2 ? "optimizer_config" : "optimizer",
+    *out = json_pack("{s:o, s:s?, s:n, s:n, s:n}", legacy ? "optimizer_config" : "optimizer",
                      optimizer, "loss", words, "loss_weights", "metrics", "weighted_metrics");
     return *out ? 0 : pawl_fail(PAWL_ENOMEM, "no memory for a compile configuration");
 }

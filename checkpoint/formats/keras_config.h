@@ -80,8 +80,9 @@ int pawl_keras_bind(struct pawl_keras *keras, const int *weight_of, struct pawl_
 // {"kind", "learning_rate", ...} or NULL; loss: pawl's name or "". An optimizer that pawl does not
 // know is kept by its class name.
 int pawl_keras_compile_read(json_t **optimizer, char loss[32], const json_t *config);
-// {"optimizer": {...}, "loss": ...} with Keras' words.
+// {"optimizer": {...}, "loss": ...} with Keras' words; *out NULL: no optimizer is known.
+enum pawl_keras_file_kind { PAWL_KERAS_ARCHIVE, PAWL_KERAS_LEGACY, PAWL_KERAS2_LEGACY };
 int pawl_keras_compile_write(json_t **out, const struct pawl_training *training, const char *loss,
-                             bool keras2);
+                             enum pawl_keras_file_kind kind);
 
 #endif

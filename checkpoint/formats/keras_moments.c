@@ -72,12 +72,13 @@ static int variable_of(const char *kind, int per, int i, int trained)
     return strcmp(kind, "rmsprop") ? i / per : i % trained;
 }
 
-// How SGD's and RMSprop's momentum compare to PyTorch's, whose update multiplies by the rate.
-static void scale_momentum(struct pawl_training *training, const char *kind)
+void pawl_keras_scale_momentum(struct pawl_training *training)
 {
     const double rate = json_number_value(json_object_get(training->optimizer, "learning_rate"));
+    const char *kind = json_string_value(json_object_get(training->optimizer, "kind"));
 
-    if (rate > 0) training->momentum_scale = !strcmp(kind, "sgd") ? -1 / rate : 1 / rate;
+    if (rate > 0 && kind)
+        training->momentum_scale = !strcmp(kind, "sgd") ? -1 / rate : 1 / rate;
 }
 
 // Optimizers of early Keras 2 name each moment by its weight: "Adam/hidden/bias/m:0" belongs to
@@ -133,12 +134,14 @@ int pawl_keras_take_moments(struct pawl_document *document, const int *trained, 
         kind = moments == 2 * count ? "adam" : "sgd";
         if (moments && moments != count && moments != 2 * count) kind = "unknown";
         json_object_set_new(training->optimizer, "kind", json_string(kind));
+        json_object_set_new(training->optimizer, "convention", json_string("keras"));
         kind = json_string_value(json_object_get(training->optimizer, "kind"));
     }
     if (told) {  // a SavedModel's object graph says whose each moment is
-        if (!strcmp(kind, "sgd") || !strcmp(kind, "rmsprop")) scale_momentum(training, kind);
+        if (strncmp(kind, "adam", 4)) pawl_keras_scale_momentum(training);
         return 0;
     }
+    if (strncmp(kind, "adam", 4)) pawl_keras_scale_momentum(training);
     if (moments && take_named(document)) return 0;
     const int per = moments / count;
     if (!moments || moments % count || per > 2
@@ -160,6 +163,5 @@ int pawl_keras_take_moments(struct pawl_document *document, const int *trained, 
         entry->of = weight;
         i++;
     }
-    if (strncmp(kind, "adam", 4)) scale_momentum(training, kind);
     return 0;
 }

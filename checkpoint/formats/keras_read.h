@@ -26,6 +26,8 @@ int pawl_keras_binder(struct pawl_bindings *out, const struct pawl_document *doc
 int pawl_keras_training(struct pawl_document *document);
 // Step and rate, from the optimizer's scalars.
 int pawl_keras_scalars(struct pawl_document *document);
+// SGD's and RMSprop's momentum holds the rate in Keras: how it compares to PyTorch's.
+void pawl_keras_scale_momentum(struct pawl_training *training);
 // Says of each moment whose it is. trained: the weights of the trainable variables, in order.
 int pawl_keras_take_moments(struct pawl_document *document, const int *trained, int count);
 

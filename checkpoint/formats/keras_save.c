@@ -69,7 +69,7 @@ const char *pawl_keras_leaf(const char *path, char *group, size_t size)
 static int plan_stores(struct pawl_keras_file *s)
 {
     char path[2 * PAWL_NAME_MAX], group[2 * PAWL_NAME_MAX];
-    int parent, rc = pawl_hdf5_out_group(&s->out, 0, "", NULL);
+    int parent, rc = pawl_hdf5_out_group(&s->out, 0, "vars", NULL);
 
     // Layers without variables have their group too: Keras 2 asks for it.
     for (int l = 0; !rc && l < s->keras.layer_count; l++) {
@@ -79,8 +79,9 @@ static int plan_stores(struct pawl_keras_file *s)
     }
     for (int v = 0; !rc && v < s->keras.variable_count; v++) {
         const struct pawl_keras_variable *variable = &s->keras.variables[v];
-        snprintf(path, sizeof(path), "%s/%s", s->keras.layers[variable->layer].store,
-                 variable->store);
+        // Keras 2 keeps attention's dense layers under their private names.
+        snprintf(path, sizeof(path), "%s/%s%s", s->keras.layers[variable->layer].store,
+                 s->keras2 && strstr(variable->store, "_dense/") ? "_" : "", variable->store);
         const char *leaf = pawl_keras_leaf(path, group, sizeof(group));
         rc = pawl_hdf5_out_path(&s->out, group, &parent);
         if (!rc)
@@ -294,7 +295,8 @@ static int save_hdf5(const struct pawl_document *document, const char *path,
     int rc = open_save(&s, document);
     if (!rc)
         rc = pawl_keras_compile_write(&s.compile, document->training,
-                                      document->architecture->loss, true);
+                                      document->architecture->loss,
+                                      s.keras2 ? PAWL_KERAS2_LEGACY : PAWL_KERAS_LEGACY);
     if (!rc) rc = plan(&s);
     if (!rc) rc = pawl_hdf5_out_plan(&s.out);
     if (!rc) rc = open_file(&s);
@@ -362,7 +364,7 @@ int pawl_keras_save(const struct pawl_document *document, const char *path,
     int rc = open_save(&s, document);
     if (!rc)
         rc = pawl_keras_compile_write(&s.compile, document->training,
-                                      document->architecture->loss, false);
+                                      document->architecture->loss, PAWL_KERAS_ARCHIVE);
     if (!rc) rc = plan_stores(&s);
     if (!rc) rc = pawl_hdf5_out_plan(&s.out);
     if (!rc) rc = open_file(&s);

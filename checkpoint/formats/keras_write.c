@@ -237,7 +237,7 @@ static json_t *model_json(struct writing *w)
                             json_pack("[[s, i, i]]", w->name_of[of->layer_count - 1], 0, 0));
     }
     // Functional is no public name: Keras looks it up where it lives.
-    const char *module = w->sequential ? "keras" : w->keras2 ? "keras.src.engine.functional"
+    const char *module = w->sequential ? "keras" : w->keras2 ? "tf_keras.src.engine.functional"
                                                              : "keras.src.models.functional";
     return json_pack("{s:s, s:s, s:o, s:n}", "module", module, "class_name",
                      w->sequential ? "Sequential" : "Functional", "config", config,

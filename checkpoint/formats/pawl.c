@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checkpoint/formats/formats.h"
+#include "checkpoint/formats/keras_read.h"
 #include "checkpoint/formats/pawl_write.h"
 #include "checkpoint/names.h"
 #include "checkpoint/recover.h"
@@ -192,6 +193,7 @@ static int take_training(struct reader *r, const json_t *root)
     training->loss = json_is_number(loss) ? json_number_value(loss) : (double)NAN;
     if (!json_is_object(from)) return 0;
     training->optimizer = json_incref(json_object_get(from, "optimizer"));
+    if (pawl_training_as_keras(training)) pawl_keras_scale_momentum(training);
     training->rest = json_copy((json_t *)(uintptr_t)from);
     if (!training->rest) return pawl_fail(PAWL_ENOMEM, "no memory for the training state");
     json_object_del(training->rest, "optimizer");

@@ -78,6 +78,11 @@ static int choose_rule(struct train *run)
                                                      rule->kind == PAWL_ADAMW ? 0.01 : 0));
     rule->momentum = or_else(o->momentum, from_file(run, "momentum", 0));
     rule->rho = from_file(run, "rho", from_file(run, "alpha", 0.99));
+    // Moments and rule belong together: both as Keras has them, or both as PyTorch does.
+    if (run->model->training && !o->optimizer && pawl_training_as_keras(run->model->training)) {
+        rule->as = PAWL_AS_KERAS;
+        run->model->training->momentum_scale = 0;
+    }
     rule->nesterov = json_is_true(json_object_get(optimizer, "nesterov"));
     run->settings.clip = or_else(o->clip, from_file(run, "clip", 0));
     if (filed && !strcmp(filed, pawl_optimizer_name(rule->kind))) follow(run, optimizer);
