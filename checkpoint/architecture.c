@@ -2,6 +2,7 @@
 
 #include "checkpoint/architecture.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +34,9 @@ int pawl_architecture_append(struct pawl_architecture *architecture, enum pawl_l
     if (strlen(name) >= sizeof(layer->name))
         return pawl_fail(PAWL_EINVAL, "layer name '%.40s...' is longer than %zu bytes", name,
                          sizeof(layer->name) - 1);
+    json_t *text = json_string(name);  // NULL: an architecture is JSON wherever it goes
+    json_decref(text);
+    if (!text) return pawl_fail(PAWL_EINVAL, "a layer's name is not UTF-8");
     if ((count & (count - 1)) == 0) {  // room for twice as many, whenever a power of two is full
         const size_t room = count ? 2 * (size_t)count : 1;
         const int rc = pawl_realloc(&architecture->layers, room * sizeof(*layer), "layers");

@@ -224,8 +224,8 @@ static int check_places(const struct reader *r, const struct pawl_tensor *const 
 
 static int check_layout(const struct reader *r)
 {
-    struct pawl_entry *entries = r->document->weights + r->first;
     const int count = r->document->weight_count - r->first;
+    struct pawl_entry *entries = count ? r->document->weights + r->first : NULL;
     const struct pawl_tensor **sorted = NULL;
 
     int rc = pawl_alloc(&sorted, sizeof(*sorted) * (size_t)count, "the order of tensors");

@@ -38,19 +38,6 @@ static double from_file(const struct train *run, const char *field, double fallb
     return json_is_number(value) ? json_number_value(value) : fallback;
 }
 
-// Whose definition of the rule a file means; pawl's own snapshots say so. Readers hand momentum
-// buffers over as PyTorch keeps them, so rules with one stay PyTorch's.
-static void follow(struct train *run, const json_t *optimizer)
-{
-    const char *format = run->model->format;
-    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
-    struct pawl_update *rule = &run->settings.rule;
-    const bool keras = !strncmp(format, "keras", 5) || !strcmp(format, "savedmodel")
-                       || (convention && !strcmp(convention, "keras"));
-
-    if (keras && rule->kind != PAWL_SGD && !(rule->momentum > 0)) rule->as = PAWL_AS_KERAS;
-}
-
 static int choose_rule(struct train *run)
 {
     const struct pawl_options *o = run->options;
@@ -62,6 +49,8 @@ static int choose_rule(struct train *run)
                                   : "adamw");
 
     if (rc) return rc;
+    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
+    if (convention && !strcmp(convention, "keras")) rule->as = PAWL_AS_KERAS;
     rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
                                           : 0.001));
     if (json_array_size(betas) == 2) {
@@ -85,7 +74,6 @@ static int choose_rule(struct train *run)
     }
     rule->nesterov = json_is_true(json_object_get(optimizer, "nesterov"));
     run->settings.clip = or_else(o->clip, from_file(run, "clip", 0));
-    if (filed && !strcmp(filed, pawl_optimizer_name(rule->kind))) follow(run, optimizer);
     return 0;
 }
 
