@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checkpoint/formats/dcp_write.h"
 #include "checkpoint/formats/formats.h"
 #include "checkpoint/formats/pth_state.h"
 #include "checkpoint/names.h"
@@ -451,4 +452,5 @@ const struct pawl_format pawl_format_dcp = {
     .parts = PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect,
     .read = read_dcp,
+    .write = pawl_dcp_write,
 };

@@ -70,6 +70,41 @@ Test(pth, a_checkpoint_goes_around_with_all_that_a_user_put_into_it)
     }
 }
 
+static void expect_moments(const struct pawl_document *a, const struct pawl_document *b)
+{
+    cr_assert_eq(a->training->tensor_count, b->training->tensor_count);
+    for (int i = 0; i < a->training->tensor_count; i++) {
+        const struct pawl_entry *mine = &a->training->tensors[i];
+        const struct pawl_entry *theirs = &b->training->tensors[i];
+        char one[1024], other[1024];
+        cr_assert_eq(mine->tensor.size_bytes, theirs->tensor.size_bytes);
+        cr_assert_leq(mine->tensor.size_bytes, sizeof(one));
+        cr_expect_str_eq(mine->slot, theirs->slot);
+        cr_expect_eq(mine->of, theirs->of);
+        cr_assert_eq(pawl_document_fetch(a, mine, one), 0);
+        cr_assert_eq(pawl_document_fetch(b, theirs, other), 0);
+        cr_expect_eq(memcmp(one, other, mine->tensor.size_bytes), 0, "%s", mine->tensor.name);
+    }
+}
+
+Test(pth, a_directory_goes_around)
+{
+    struct pawl_document *document = NULL;
+
+    cr_assert_eq(pawl_document_read(&document, data_path("torch/torch-mlp-dcp")), 0, "%s",
+                 pawl_error());
+    struct pawl_document *written = again(document, "dcp", scratch("dcp"));
+    expect_same_tensors(document, written);
+    expect_moments(document, written);
+    cr_expect_eq(written->training->step, 7);
+    cr_expect(json_equal(document->training->optimizer, written->training->optimizer));
+    struct pawl_document *checkpoint = again(written, "pth-checkpoint", scratch("from-dcp.pth"));
+    expect_moments(document, checkpoint);
+    pawl_document_free(document);
+    pawl_document_free(written);
+    pawl_document_free(checkpoint);
+}
+
 Test(pth, a_module_goes_around)
 {
     static const char *const names[] = { "torch/torch-mlp-model.pth", "torch/torch-cnn-model.pth" };
