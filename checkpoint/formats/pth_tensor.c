@@ -247,6 +247,17 @@ static int find_bytes(struct pawl_pth *pth, const struct storage *storage,
     return rc;
 }
 
+static bool is_name(const char *name)
+{
+    json_t *string = json_string(name);  // NULL when it is not UTF-8
+    bool fine = string != NULL;
+
+    for (; *name; name++)
+        fine &= (unsigned char)*name >= 0x20 && *name != 0x7f;
+    json_decref(string);
+    return fine;
+}
+
 int pawl_pth_look(struct pawl_pth *pth, const struct pawl_py *value, const char *name,
                   struct pawl_pth_view *out)
 {
@@ -257,6 +268,7 @@ int pawl_pth_look(struct pawl_pth *pth, const struct pawl_py *value, const char 
     memset(out, 0, sizeof(*out));
     if (snprintf(out->tensor.name, sizeof(out->tensor.name), "%s", name) > PAWL_NAME_MAX)
         return fail(pth, name, "its name is longer than %d bytes", PAWL_NAME_MAX);
+    if (!is_name(name)) return fail(pth, name, "its name is not UTF-8, or has control characters");
     const bool typed = !strcmp(function, "_rebuild_tensor_v2")
                        || !strcmp(function, "_rebuild_tensor");
     if (!typed && strcmp(function, "_rebuild_tensor_v3"))
