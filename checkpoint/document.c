@@ -463,7 +463,7 @@ bool pawl_document_has_checksums(const struct pawl_document *document)
 {
     const struct pawl_format *format = format_of(document);
 
-    return format && format->verify;
+    return format && (format->verify || format->summed);
 }
 
 bool pawl_document_is_own(const char *path)

@@ -98,6 +98,7 @@ struct pawl_format {
                  const struct pawl_write_options *options);
     // Checks every byte that has a checksum; NULL: there are none beyond what reading checks.
     int (*verify)(const struct pawl_document *document);
+    bool summed;  // fetching a tensor checks its bytes against the format's own checksums
 };
 
 // The row by that name; PAWL_EINVAL with "did you mean" and the known ones. With name NULL: by the

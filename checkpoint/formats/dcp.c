@@ -452,5 +452,6 @@ const struct pawl_format pawl_format_dcp = {
     .parts = PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect,
     .read = read_dcp,
+    .summed = true,
     .write = pawl_dcp_write,
 };

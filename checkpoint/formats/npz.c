@@ -376,5 +376,6 @@ const struct pawl_format pawl_format_npz = {
     .parts = PAWL_PART_WEIGHTS,
     .detect = detect,
     .read = read_npz,
+    .summed = true,
     .write = write_npz,
 };

@@ -283,6 +283,7 @@ const struct pawl_format pawl_format_pth = {
     .parts = PAWL_PART_WEIGHTS,
     .detect = detect,
     .read = read_pth,
+    .summed = true,
     .write = pawl_pth_write_state,
 };
 
@@ -292,6 +293,7 @@ const struct pawl_format pawl_format_pth_checkpoint = {
     .parts = PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = never,
     .read = read_pth,
+    .summed = true,
     .write = pawl_pth_write_checkpoint,
 };
 
@@ -301,5 +303,6 @@ const struct pawl_format pawl_format_pth_model = {
     .parts = PAWL_PART_ARCHITECTURE | PAWL_PART_WEIGHTS,
     .detect = never,
     .read = read_pth,
+    .summed = true,
     .write = pawl_pth_write_model,
 };
