@@ -11,7 +11,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
-enum { LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
+enum { PAGE = 4096, LIST_TRIES = 8, READ_TRIES = 3, FIRST_PAUSE_NS = 10000000 };
 
 // ---- what was passed over
 
@@ -201,12 +201,26 @@ static int take_chunk(void *context, uint64_t offset, const char *bytes, size_t 
     return rc;
 }
 
+// On the host a chunk inside one tensor (or slab) whose address in memory is as far into a
+// page as in the file needs no copy: storage writes it where it belongs.
+static char *place_chunk(void *context, uint64_t offset, size_t size)
+{
+    const struct landing *landing = context;
+    const size_t i = piece_after(landing, offset);
+
+    if (!landing->saver->in_passing || i == landing->count) return NULL;
+    const struct piece *piece = &landing->pieces[i];
+    if (piece->offset > offset || piece->offset + piece->size < offset + size) return NULL;
+    char *to = piece->memory + (offset - piece->offset);
+    return (uintptr_t)to % PAGE ? NULL : to;
+}
+
 static int read_shards(struct pawl_saver *saver, struct pawl_stream *stream,
                        const char *directory, const json_t *document,
                        const struct pawl_manifest *manifest)
 {
     struct landing landing = { .saver = saver, .stream = stream };
-    const struct pawl_sink sink = { &landing, take_chunk, saver->ring.memory,
+    const struct pawl_sink sink = { &landing, take_chunk, place_chunk, saver->ring.memory,
                                     (int)(saver->ring.size_bytes >> PAWL_CHUNK_LOG2) };
     int rc = pawl_stream_wait(stream);
 

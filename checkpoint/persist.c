@@ -141,8 +141,9 @@ static void written(void *context, uint64_t chunk)
         pawl_belt_written(&saver->belt, chunk);
         if (pawl_belt_is_filled(&saver->belt)) tell_taken(saver);
     }
-    if (++saver->chunks_written == pawl_sums_chunks(saver->layout.file_bytes))
-        release_frame(saver);
+    if (++saver->chunks_written != pawl_sums_chunks(saver->layout.file_bytes)) return;
+    saver->current->event.written_ns = pawl_io()->now_ns();
+    release_frame(saver);
 }
 
 static void ahead(void *context)

@@ -88,6 +88,7 @@ struct pawl_save_event {
     uint64_t bytes;
     int64_t asked_ns, copy_start_ns, copy_end_ns, write_start_ns, write_end_ns;
     int64_t stall_ns;  // how long save, fence and passing kept the caller (sync: all of it)
+    int64_t written_ns;  // when the last of the tensors' bytes was given to storage; 0: not yet
     char path[4096];   // the snapshot's directory
     char error[1024];  // "" unless failed or skipped
 };

@@ -60,6 +60,9 @@ struct pawl_sink {
     void *context;
     // From several threads at once, each chunk once, in any order; offset is in the file.
     int (*take)(void *context, uint64_t offset, const char *bytes, size_t size);
+    // Where those bytes may be read to straight away, 4096-aligned, and are then not given to take;
+    // NULL: nowhere. The member itself may be NULL, too.
+    char *(*place)(void *context, uint64_t offset, size_t size);
     char *room;     // 4096-aligned memory to read into, or NULL: it takes some
     int room_chunks;
 };

@@ -86,7 +86,7 @@ static int check_chunk(const struct reading *reading, const char *bytes, size_t 
                      (unsigned long)found, (unsigned long)wanted);
 }
 
-static int read_chunks(struct reading *reading, int fd, int spare, char *to)
+static int read_chunks(struct reading *reading, int fd, int spare, char *room)
 {
     while (!atomic_load_explicit(&reading->failed, memory_order_relaxed)) {
         const uint64_t chunk =
@@ -94,14 +94,16 @@ static int read_chunks(struct reading *reading, int fd, int spare, char *to)
         if (chunk >= reading->sums->chunk_count) break;
         const uint64_t start = chunk << PAWL_CHUNK_LOG2, left = reading->sums->file_bytes - start;
         const size_t size = left < PAWL_CHUNK_BYTES ? (size_t)left : PAWL_CHUNK_BYTES;
+        const struct pawl_sink *sink = reading->sink;
+        char *place = sink && sink->place ? sink->place(sink->context, start, size) : NULL;
+        char *to = place ? place : room;
         int rc = read_chunk(reading, fd, spare, to, start, size);
         if (rc == -ENODATA)
             return pawl_fail(PAWL_ECORRUPT, "%s: ends before byte %llu", reading->path,
                              (unsigned long long)(start + size));
         if (rc) return pawl_io_fail(rc, "read", reading->path);
         rc = check_chunk(reading, to, size, chunk);
-        if (!rc && reading->sink)
-            rc = reading->sink->take(reading->sink->context, start, to, size);
+        if (!rc && sink && !place) rc = sink->take(sink->context, start, to, size);
         if (rc) return rc;
     }
     return 0;

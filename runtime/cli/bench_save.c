@@ -26,17 +26,19 @@
 #include "runtime/cli/exits.h"
 
 enum {
-    WINDOW_STEPS = 8, WINDOWS_MAX = 1000, WINDOW_STEPS_MAX = 4096, WARM_STEPS = 3,
+    WINDOW_STEPS = 8, WINDOWS_MAX = 1000, WARM_STEPS = 3,
     WINDOW_MS = 4000,      // longer steps make shorter windows, of at least 2
     COPY_BYTES = 256 << 20,
     COPIES = 5,
     DEEP = 3,              // requests at a time, for the disk's own rate
 };
 
+static const int64_t SAVE_MAX_NS = INT64_C(600) * 1000000000;
+
 struct window {
     int64_t steps;
     double total_ms, worst_ms;
-    double stall_ms, fence_ms, durable_s;  // save windows
+    double stall_ms, fence_ms, durable_s, written_s;  // save windows
 };
 
 struct save_bench {
@@ -97,6 +99,7 @@ static int look(struct save_bench *b, struct window *out, bool *durable)
         if (event.state != PAWL_SAVE_DURABLE) continue;
         *durable = true;
         out->durable_s = (double)(event.write_end_ns - event.write_start_ns) / 1e9;
+        out->written_s = (double)(event.written_ns - event.write_start_ns) / 1e9;
         out->fence_ms = (double)event.stall_ns / 1e6 - out->stall_ms;
     }
     return 0;
@@ -114,9 +117,8 @@ static int save_window(struct save_bench *b, struct window *out)
     int rc = pawl_saver_save(b->saver, pawl_trainer_stream(b->bench.trainer), &progress);
     out->stall_ms = (double)(pawl_io()->now_ns() - start) / 1e6;
     for (int64_t i = 0; !rc && (i < b->window_steps || !durable); i++) {
-        if (i == WINDOW_STEPS_MAX)
-            return pawl_fail(PAWL_EIO, "%s: no save became durable within %d steps", b->where,
-                             WINDOW_STEPS_MAX);
+        if (i >= b->window_steps && pawl_io()->now_ns() - start > SAVE_MAX_NS)
+            return pawl_fail(PAWL_EIO, "%s: no save became durable within ten minutes", b->where);
         rc = take_step(b, &ms);
         if (!i) ms += out->stall_ms;
         note(out, ms);
@@ -322,7 +324,8 @@ static void sum_up(struct save_bench *b, struct save_figures *f)
     f->raw = one > deep ? one : deep;
     f->first = b->save[0].durable_s / f->durable.p50;
     f->memory = (b->with_rss - b->before_rss) / bytes;
-    f->predicted_ms = (double)pawl_saver_stall_ns(b->saver, f->rate, (int64_t)(f->base * 1e6))
+    f->predicted_ms = (double)pawl_saver_stall_ns(b->saver, bytes / b->save[b->pairs].written_s,
+                                                   (int64_t)(f->base * 1e6))
                       / 1e6;
 }
 

@@ -29,7 +29,9 @@ static void tell_durable(struct train *run, const struct pawl_save_event *event)
                  "a save of %.2g s", grace_s, run->step_s, run->save_s);
         pawl_report_note(run->report, words);
     }
-    const double rate = (double)event->bytes / took_s;
+    // What makes an update wait is how fast bytes are taken, not when they are durable.
+    const double rate = (double)event->bytes
+                        / ((double)(event->written_ns - event->write_start_ns) / 1e9);
     const int64_t foreseen = pawl_saver_stall_ns(run->saver, rate, run->forward_ns);
     if (pawl_saver_ring_bytes(run->saver) >= event->bytes
         || (event->stall_ns < FENCE_TOLD_NS && foreseen < FENCE_TOLD_NS))

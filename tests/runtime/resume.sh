@@ -64,7 +64,8 @@ stop_and_go() {
     seen=0 code=0
     while read -r line; do
         case $line in
-        *'"event":"step"'*) seen=$((seen + 1)); [ $seen -eq 40 ] && kill "-$1" $pid 2> killed || true ;;
+        *'"event":"step"'*) seen=$((seen + 1))
+            [ $seen -ne 40 ] || kill "-$1" $pid 2> killed || true ;;
         esac
     done < events
     wait $pid 2> killed || code=$?
