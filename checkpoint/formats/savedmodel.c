@@ -361,5 +361,6 @@ const struct pawl_format pawl_format_savedmodel = {
     .parts = PAWL_PART_ARCHITECTURE | PAWL_PART_WEIGHTS | PAWL_PART_TRAINING,
     .detect = detect,
     .read = read_savedmodel,
+    .write = pawl_savedmodel_write,
     .verify = verify,
 };
