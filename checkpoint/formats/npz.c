@@ -233,8 +233,9 @@ static int read_npz(struct pawl_document *document, const char *path)
 
     int rc = pawl_document_add_file(document, path, &file, &range[1]);
     if (!rc && range[1] >= 6) rc = pawl_document_read_at(document, file, 0, magic, 6);
-    if (!rc && !memcmp(magic, "\x93NUMPY", 6))  // a lone .npy
-        return take_array(document, file, range[1], path, "array");
+    const bool lone = !rc && !memcmp(magic, "\x93NUMPY", 6);
+    snprintf(document->format_version, sizeof(document->format_version), lone ? "npy" : "zip");
+    if (lone) return take_array(document, file, range[1], path, "array");
     if (!rc) rc = pawl_zip_open(&zip, document, file, range, path);
     if (!rc) rc = take_notes(document, zip);
     for (int i = 0; !rc && i < zip->count; i++)
