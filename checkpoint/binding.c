@@ -239,3 +239,55 @@ int pawl_document_bind(struct pawl_document *document)
     }
     return pawl_fail(PAWL_ECORRUPT, "%s", words);
 }
+
+// The weight of that name and shape, or -1.
+static int same_weight(const struct pawl_document *document, const struct pawl_tensor *tensor)
+{
+    for (int i = 0; i < document->weight_count; i++) {
+        const struct pawl_tensor *mine = &document->weights[i].tensor;
+        if (!strcmp(mine->name, tensor->name))
+            return mine->rank == tensor->rank && !memcmp(mine->dim, tensor->dim, sizeof(mine->dim))
+                       ? i : -1;
+    }
+    return -1;
+}
+
+static int copy_binding(struct pawl_bindings *out, const struct pawl_binding *from,
+                        const int *place)
+{
+    int rc = pawl_bindings_add(out, from->tensor.name, from->tensor.dtype, from->tensor.rank,
+                               from->tensor.dim);
+
+    for (int p = 0; !rc && p < from->part_count; p++) {
+        struct pawl_bound part = from->parts[p];
+        if (part.source != PAWL_ZEROS) part.source = place[part.source];
+        rc = pawl_bind_part(out, &part);
+    }
+    return rc;
+}
+
+int pawl_document_bind_like(struct pawl_document *document, const struct pawl_document *like,
+                            bool *same)
+{
+    struct pawl_bindings bindings = { 0 };
+    int *place = NULL;
+
+    *same = false;
+    if (document->bindings || !like->bindings || like->weight_count != document->weight_count)
+        return 0;
+    int rc = pawl_alloc(&place, sizeof(*place) * ((size_t)like->weight_count + 1), "places");
+    *same = !rc;
+    for (int i = 0; *same && i < like->weight_count; i++) {
+        place[i] = same_weight(document, &like->weights[i].tensor);
+        *same = place[i] >= 0;
+    }
+    for (int i = 0; !rc && *same && i < like->bindings->count; i++)
+        rc = copy_binding(&bindings, &like->bindings->items[i], place);
+    if (!rc && *same) rc = pawl_alloc(&document->bindings, sizeof(bindings), "bindings");
+    if (!rc && *same)
+        *document->bindings = bindings;
+    else
+        pawl_bindings_free(&bindings);
+    pawl_free(place);
+    return rc;
+}

@@ -94,6 +94,11 @@ int pawl_bindings_params(struct pawl_bindings *out, const struct pawl_architectu
 // that fits. PAWL_ECORRUPT: the lock-and-key message. PAWL_EINVAL: there is no architecture.
 int pawl_document_bind(struct pawl_document *document);
 
+// Where `like` (a file of another format, with bindings) has the same tensors by name and shape:
+// the same bindings. *same: whether they were taken.
+int pawl_document_bind_like(struct pawl_document *document, const struct pawl_document *like,
+                            bool *same);
+
 // Whether a moment of that slot exists for parameter i.
 bool pawl_document_has_slot(const struct pawl_document *document, int param, const char *slot);
 // Parameter i of document->bindings, whole, as dtype; slot NULL: the weight, else that moment.

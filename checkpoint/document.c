@@ -25,11 +25,11 @@ enum { HEAD_BYTES = 4096, CAST_CHUNK = 4096 };
 static const struct pawl_format *const formats[] = {
     &pawl_format_pawl,
     &pawl_format_safetensors,
+    &pawl_format_npz,  // before the other zip archives: its members are arrays
     &pawl_format_pth,
     &pawl_format_pth_checkpoint,
     &pawl_format_pth_model,
     &pawl_format_dcp,
-    &pawl_format_npz,
     &pawl_format_savedmodel,
     &pawl_format_keras,
     &pawl_format_keras_weights,  // its suffix ends in the next one's

@@ -55,9 +55,11 @@ static int take_architecture(struct pawl_document *document, struct pawl_documen
     if (document->architecture)
         return pawl_architecture_match(document->architecture, document->path, from->architecture,
                                        arch);
+    bool same = false;
+    const int rc = pawl_document_bind_like(document, from, &same);
     document->architecture = from->architecture;
     from->architecture = NULL;
-    return document->weight_count ? pawl_document_bind(document) : 0;
+    return rc || same || !document->weight_count ? rc : pawl_document_bind(document);
 }
 
 int pawl_source_open(struct pawl_document **out, const char *model, const char *arch)

@@ -34,6 +34,7 @@ static const char *carries_words(unsigned parts)
 {
     if (parts == PAWL_PART_WEIGHTS) return "weights only";
     if (parts == PAWL_PART_ARCHITECTURE) return "an architecture only";
+    if (!(parts & PAWL_PART_ARCHITECTURE)) return "weights and training state only";
     return "architecture and weights only";
 }
 
@@ -79,6 +80,9 @@ static int convert(struct pawl_document *document, const struct pawl_options *op
     const struct pawl_format *format = NULL;
 
     int rc = pawl_format_find(&format, options->format, options->arguments[1]);
+    if (!rc && !format->write)
+        rc = pawl_fail(PAWL_EINVAL, "this version reads %s and does not write it. try: another "
+                       "--to", format->name);
     if (!rc && options->dtype) {
         how.cast = true;
         rc = pawl_dtype_parse(&how.dtype, options->dtype);
