@@ -316,8 +316,8 @@ static void foretell(struct train *run)
         return;
     const double wait_s = (double)pawl_saver_stall_ns(run->saver, disk.bytes_per_s, 0) / 1e9;
     snprintf(words, sizeof(words), "the state does not fit into --host-memory: with %.3g GB/s "
-             "written, each save makes the update wait for %.2g s at most, less the time of forward "
-             "and backward", disk.bytes_per_s / 1e9, wait_s);
+             "written, each save makes the update wait for %.2g s at most, less the time of "
+             "forward and backward", disk.bytes_per_s / 1e9, wait_s);
     pawl_report_note(run->report, words);
 }
 
