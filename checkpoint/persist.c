@@ -184,7 +184,11 @@ static int write_snapshot(struct pawl_saver *saver)
     struct pawl_save_event *event = &saver->current->event;
 
     if (!saver->in_passing && saver->ring.frames) {
-        const int rc = pawl_stream_wait(saver->lane[saver->current->frame].stream);
+        const int frame = saver->current->frame;
+        int rc = pawl_stream_wait(saver->lane[frame].stream);
+        if (!rc)
+            rc = pawl_digests_check(&saver->digests, &saver->layout, frame,
+                                    pawl_ring_frame(&saver->ring, frame));
         if (rc) return rc;
         tell_taken(saver);
     }

@@ -82,6 +82,7 @@ int pawl_saver_open(struct pawl_saver **out, const struct pawl_saver_options *op
     saver->device = device;
     saver->lease.fd = -1;
     saver->read_only = options->read_only;
+    saver->digest = options->digest;
     saver->host_memory_bytes = options->host_memory_bytes;
     saver->in_passing = device->host;
     sem_init(&saver->work, 0, 0);
@@ -124,6 +125,8 @@ static int take_room(struct pawl_saver *saver)
     const struct pawl_layout *layout = &saver->layout;
 
     int rc = pawl_ring_open(&saver->ring, saver->device, layout, saver->host_memory_bytes);
+    if (!rc && saver->digest && !saver->in_passing && !saver->read_only)
+        rc = pawl_digests_open(&saver->digests, saver->device, layout, &saver->ring);
     if (!rc && !saver->ring.frames)
         rc = pawl_belt_open(&saver->belt, layout, saver->ring.memory,
                             saver->ring.size_bytes >> PAWL_CHUNK_LOG2, saver->in_passing);
@@ -165,6 +168,7 @@ static void drop_room(struct pawl_saver *saver)
     pawl_transfers_close(saver->transfers);
     saver->transfers = NULL;
     pawl_belt_close(&saver->belt);
+    pawl_digests_close(&saver->digests);
     pawl_ring_close(&saver->ring);
 }
 

@@ -49,6 +49,8 @@ struct pawl_saver_options {
     const char *mode;            // "async" (default), "sync", "off"
     const char *architecture;    // JSON kept in every snapshot (document.json), or NULL
     uint64_t host_memory_bytes;  // 0: the state's size; else at least PAWL_HOST_MEMORY_LEAST
+    bool digest;                 // device memory: prove each copy by a digest (128 bits) of what
+                                 // lay there; one read of the state per save
     bool read_only;              // load only: no lease is taken, nothing is written
 };
 

@@ -24,6 +24,7 @@
 
 #include "checkpoint/belt.h"
 #include "checkpoint/commit.h"
+#include "checkpoint/digest.h"
 #include "checkpoint/events.h"
 #include "checkpoint/keep.h"
 #include "checkpoint/layout.h"
@@ -64,10 +65,11 @@ struct pawl_saver {
     struct pawl_keep keep;
     enum pawl_saver_mode mode;
     uint64_t host_memory_bytes;
-    bool read_only, ready;
+    bool read_only, ready, digest;
     struct pawl_lease lease;
     struct pawl_layout layout;
     struct pawl_ring ring;
+    struct pawl_digests digests;
 
     struct pawl_belt belt;       // in use when ring.frames is 0
 

@@ -129,6 +129,7 @@ static void queue_copy(struct pawl_saver *saver, struct pawl_stream *stream)
     const struct pawl_lane *lane = &saver->lane[request->frame];
 
     start_copy(saver);
+    pawl_digests_take(&saver->digests, &saver->layout, request->frame, stream);
     pawl_event_record(lane->asked, stream);
     pawl_event_before(lane->asked, lane->stream);
     if (saver->ring.frames) {

@@ -314,6 +314,8 @@ struct pawl_ops {
 
     // out (1) = sum of x (n).
     void (*sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
+    // out (2) = the digest of x (bytes bytes) as digest.h defines it, on every device.
+    void (*digest)(struct pawl_stream *s, uint64_t *out, const void *x, int64_t bytes);
     // norm (1) = sqrt(sum of squares of x (n)) * scale.
     void (*norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
 

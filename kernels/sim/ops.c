@@ -36,15 +36,48 @@
 
 SIM_OPERATIONS(DEFINE)
 DEFINE(update, UPDATE)
+DEFINE(batch_norm, BATCH_NORM)
+DEFINE(cell, CELL)
 
-// The rule holds an address, too.
+// Three structs hold addresses of their own. Ordinary host memory among them is not noticed.
+static float *reach(const struct pawl_stream *s, const float *memory)
+{
+    return sim_reach(sim_of(s), memory);
+}
+
 static void queue_update_by(struct pawl_stream *s UPDATE(D_PARAMETER, D_PARAMETER, S_PARAMETER))
 {
     struct pawl_update own = *rule;
-    const char *reason = NULL;
 
-    own.grad_norm = sim_kernel_reach(sim_of(s), rule->grad_norm, &reason);
+    own.grad_norm = reach(s, rule->grad_norm);
     queue_update(s, param, moment_1, moment_2, grad, n, &own, copy_param, copy_1, copy_2);
+}
+
+static void queue_batch_norm_by(struct pawl_stream *s
+                                BATCH_NORM(D_PARAMETER, D_PARAMETER, S_PARAMETER))
+{
+    struct pawl_batch_norm own = *norm;
+
+    own.running_mean = reach(s, norm->running_mean);
+    own.running_var = reach(s, norm->running_var);
+    own.next_mean = reach(s, norm->next_mean);
+    own.next_var = reach(s, norm->next_var);
+    queue_batch_norm(s, out, mean, rstd, x, weight, bias, &own);
+}
+
+static void queue_cell_by(struct pawl_stream *s, const struct pawl_cell *cell)
+{
+    struct pawl_cell own = *cell;
+
+    own.gates = reach(s, cell->gates);
+    own.hidden = reach(s, cell->hidden);
+    own.h = reach(s, cell->h);
+    own.c = reach(s, cell->c);
+    own.h_prev = reach(s, cell->h_prev);
+    own.c_prev = reach(s, cell->c_prev);
+    own.h_grad = reach(s, cell->h_grad);
+    own.c_grad = reach(s, cell->c_grad);
+    queue_cell(s, &own);
 }
 
 #define ROW(op, LIST) .op = queue_##op,
@@ -53,4 +86,6 @@ const struct pawl_ops sim_ops = {
     .name = "fp32",
     SIM_OPERATIONS(ROW)
     .update = queue_update_by,
+    .batch_norm = queue_batch_norm_by,
+    .cell = queue_cell_by,
 };

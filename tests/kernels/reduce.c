@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 #include <math.h>
 
+#include "kernels/digest.h"
 #include "tests/kernels/common.h"
 
 // Around vectors, pieces of 1024 and blocks of 65,536.
@@ -40,4 +41,32 @@ static void check(const struct common_set *set, const void *shape)
 Test(reduce, follows_its_definition)
 {
     common_each(check, sizes, sizeof(sizes[0]), SIZES);
+}
+
+// Whole and cut anywhere at a word's border, for any number of threads; and each bit counts.
+static void check_digest(const struct common_set *set, const void *shape)
+{
+    const int64_t n = *(const int64_t *)shape, bytes = n * 4 - (n % 3);
+    float *x = common_floats(n + 1);
+    uint64_t whole[2] = { 0 }, parts[2] = { 0 }, out[COMMON_THREADS][2];
+    const size_t cut = n ? (size_t)bytes / 24 * 8 : 0;
+
+    common_fill(x, n, 7);
+    if (bytes <= 0) return;
+    pawl_digest_add(whole, x, (size_t)bytes, 0);
+    pawl_digest_add(parts, (char *)x + cut, (size_t)bytes - cut, cut / 8);
+    pawl_digest_add(parts, x, cut, 0);
+    cr_assert(parts[0] == whole[0] && parts[1] == whole[1]);
+    for (int t = 0; t < COMMON_THREADS; t++) {
+        set->device[t]->ops->digest(set->stream[t], out[t], x, bytes);
+        cr_assert(out[t][0] == whole[0] && out[t][1] == whole[1]);
+    }
+    ((unsigned char *)x)[bytes - 1] ^= 0x10;
+    set->device[0]->ops->digest(set->stream[0], out[0], x, bytes);
+    cr_assert(out[0][0] != whole[0] && out[0][1] != whole[1]);
+}
+
+Test(reduce, digest_is_the_same_everywhere)
+{
+    common_each(check_digest, sizes, sizeof(sizes[0]), SIZES);
 }

@@ -102,6 +102,7 @@ void HOST(prelu)(struct pawl_stream *s, pawl_value *out, const pawl_value *x, co
 void HOST(prelu_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *part, const pawl_value
     *out_grad, const pawl_value *x, const pawl_value *slope, int64_t rows, int64_t cols, bool
     shared, bool add_x);
+void HOST(digest)(struct pawl_stream *s, uint64_t *out, const void *x, int64_t bytes);
 void HOST(sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
 void HOST(norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
 void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2, const

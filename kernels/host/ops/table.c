@@ -48,6 +48,7 @@ const struct pawl_ops HOST(ops) = {
     .prelu = HOST(prelu),
     .prelu_back = HOST(prelu_back),
     .sum = HOST(sum),
+    .digest = HOST(digest),
     .norm = HOST(norm),
     .update = HOST(update),
 };

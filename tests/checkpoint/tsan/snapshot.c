@@ -51,7 +51,8 @@ static struct pawl_stream *a, *b, *feed;
 static struct pawl_event *fed, *forked, *joined, *used;
 static float *half[PARTS], *gradient, *pinned;
 static char run[4096];
-static long torn, stale, whole, together;
+static long torn, stale, whole, together, refused;
+static bool digest;  // the saver proves its copies
 
 static void check(int rc, const char *what)
 {
@@ -157,7 +158,8 @@ static void close_bed(void)
 static struct pawl_saver *open_sim_saver(uint64_t memory_bytes)
 {
     const struct pawl_saver_options options = { .where = run, .keep = "latest=9",
-                                                .host_memory_bytes = memory_bytes };
+                                                .host_memory_bytes = memory_bytes,
+                                                .digest = digest };
     struct pawl_saver *saver = NULL;
     char name[16];
 
@@ -242,7 +244,7 @@ static void ask(struct pawl_saver *saver, const struct pawl_progress *progress, 
                        : pawl_saver_save(saver, a, progress);
 
     if (rc == PAWL_EBUSY) return;
-    check(rc, "save");
+    if (!(digest && mutant && now && rc == PAWL_EDEVICE)) check(rc, "save");
     ++*under_way;
     together += *under_way > 1;
 }
@@ -254,6 +256,11 @@ static int look(struct pawl_saver *saver)
     int looked = 0;
 
     while (pawl_saver_poll(saver, &event)) {
+        if (event.state == PAWL_SAVE_FAILED && digest && mutant) {
+            looked += strstr(event.error, "torn or stale") != NULL;
+            refused += strstr(event.error, "torn or stale") != NULL;
+            continue;
+        }
         if (event.state == PAWL_SAVE_FAILED) {
             fprintf(stderr, "step %llu: %s\n", (unsigned long long)event.step, event.error);
             exit(1);
@@ -284,14 +291,15 @@ static void live(long snapshots, uint64_t seed, bool belt)
         asked += under_way - before;
         under_way -= look(saver);
     }
-    check(pawl_saver_close(saver), "close");
+    const int rc = pawl_saver_close(saver);
+    if (!(digest && mutant)) check(rc, "close");
     close_bed();
     scratch_remove(run);
 }
 
 static void many(long snapshots, uint64_t seed, bool belt)
 {
-    torn = stale = whole = together = 0;
+    torn = stale = whole = together = refused = 0;
     for (; snapshots > 0 && !torn && !stale; snapshots -= LIFE)
         live(snapshots < LIFE ? snapshots : LIFE, seed++, belt);
 }
@@ -324,6 +332,27 @@ static bool mutants(void)
     return caught == tried;
 }
 
+// With a digest the saver itself notices each of its edges that is missing: nothing torn or stale
+// is ever committed.
+static bool proves(void)
+{
+    int proven = 0;
+
+    digest = true;
+    mutant = CORRECT;
+    many(200, 1, false);
+    bool good = whole == 200;
+    printf("%ld snapshots with a digest: %ld torn, %ld stale\n", whole + torn + stale, torn, stale);
+    for (mutant = NO_FENCE; mutant < MUTANTS; mutant++) {
+        many(100, 1000, false);
+        proven += refused && !torn && !stale;
+        printf("%-48s digest  %ld refused, %ld whole, %ld torn, %ld stale\n", mutant_names[mutant],
+               refused, whole, torn, stale);
+    }
+    digest = false;
+    return good && proven == MUTANTS - NO_FENCE;
+}
+
 static bool correct(long snapshots, bool belt)
 {
     many(snapshots, 1, belt);
@@ -341,6 +370,7 @@ int main(int argc, char **argv)
     good &= correct(snapshots / BELT_SHARE, true);
 #ifndef __SANITIZE_THREAD__
     good &= mutants();
+    good &= proves();
 #endif
     return !good;
 }
