@@ -182,9 +182,11 @@ static int open_idx(struct pawl_source *source, const char *where,
         rc = find(path, where, part, "labels");
     if (!rc)
         rc = take_labels(source, path);
-    if (!rc)
-        source->own_test = !find(path, where, "t10k", "images");
-    return rc;
+    if (rc)
+        return rc;
+    rc = find(path, where, "t10k", "images");
+    source->own_test = !rc;
+    return rc == PAWL_ENONE ? 0 : rc;
 }
 
 static void close_idx(struct pawl_source *source)
