@@ -4,7 +4,7 @@
 set -eu
 
 compile() {
-    printf '#include "%s"\n' "$2" |
+    printf '#include "%s"\nextern int alone;  // a list of macros is no translation unit\n' "$2" |
         ${CC:-cc} -std=c17 -D_GNU_SOURCE -DPAWL_ISA=plain -DPAWL_LANES=4 -I "$1" \
             -Wall -Wextra -Wpedantic -Wno-psabi -Werror -fsyntax-only -x c -
 }
