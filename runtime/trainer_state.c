@@ -49,7 +49,7 @@ static json_t *optimizer_json(const struct pawl_trainer_options *options)
         json_object_set_new(out, "betas", json_pack("[o, o]", json_real(rule->beta_1),
                                                     json_real(rule->beta_2)));
     if (rule->kind == PAWL_RMSPROP) json_object_set_new(out, "rho", json_real(rule->rho));
-    if (rule->kind != PAWL_SGD) json_object_set_new(out, "epsilon", json_real(rule->epsilon));
+    if (rule->kind != PAWL_SGD) json_object_set_new(out, "eps", json_real(rule->epsilon));
     if (rule->kind == PAWL_SGD || rule->kind == PAWL_RMSPROP)
         json_object_set_new(out, "momentum", json_real(rule->momentum));
     if (rule->kind == PAWL_SGD) json_object_set_new(out, "nesterov", json_boolean(rule->nesterov));

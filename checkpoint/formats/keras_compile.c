@@ -52,7 +52,7 @@ static json_t *read_optimizer(const json_t *from)
         json_object_set_new(out, "betas", json_pack("[f, f]",
             json_number_value(json_object_get(config, "beta_1")),
             json_number_value(json_object_get(config, "beta_2"))));
-    take(out, "epsilon", config, "epsilon");
+    take(out, "eps", config, "epsilon");
     take(out, "weight_decay", config, "weight_decay");
     take(out, "momentum", config, "momentum");
     take(out, "nesterov", config, "nesterov");
