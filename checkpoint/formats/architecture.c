@@ -1,4 +1,5 @@
-// architecture.c - the format `architecture`: an architecture in pawl's own schema, and nothing else.
+// architecture.c - the format `architecture`: JSON of pawl's own schema, of Keras or of Hugging
+// Face, and nothing else.
 
 #include <errno.h>
 #include <fcntl.h>

@@ -68,8 +68,8 @@ void pawl_data_close(struct pawl_data *data);  // accepts NULL
 const struct pawl_data_info *pawl_data_info(const struct pawl_data *data);
 
 // Says how many classes the model has and how many tokens (0: it reads none). PAWL_ECORRUPT:
-// "label 11 at row 7; the model's classes are 0..9". The tokens of a file are checked as they are read, by pawl_data_batch. Call it
-// before the first batch whose y or tokens index into something.
+// "label 11 at row 7; the model's classes are 0..9". The tokens of a file are checked as they are
+// read, by pawl_data_batch. Call it before the first batch whose y or tokens index into something.
 int pawl_data_expect(struct pawl_data *data, int64_t classes, int64_t vocab);
 
 // Fills x and y with samples first to first + rows - 1. PAWL_EIO names file and offset.
