@@ -55,11 +55,14 @@ static int take_architecture(struct pawl_document *document, struct pawl_documen
     if (document->architecture)
         return pawl_architecture_match(document->architecture, document->path, from->architecture,
                                        arch);
-    bool same = false;
-    const int rc = pawl_document_bind_like(document, from, &same);
     document->architecture = from->architecture;
     from->architecture = NULL;
-    return rc || same || !document->weight_count ? rc : pawl_document_bind(document);
+    const int rc = document->weight_count ? pawl_document_bind(document) : 0;
+    if (rc != PAWL_ECORRUPT) return rc;
+    // Weights alone, in a neutral file, under the names that the second one has.
+    bool same = false;
+    const int like = pawl_document_bind_like(document, from, &same);
+    return like ? like : same ? 0 : rc;
 }
 
 int pawl_source_open(struct pawl_document **out, const char *model, const char *arch)
