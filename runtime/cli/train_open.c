@@ -49,8 +49,6 @@ static int choose_rule(struct train *run)
                                   : "adamw");
 
     if (rc) return rc;
-    const char *convention = json_string_value(json_object_get(optimizer, "convention"));
-    if (convention && !strcmp(convention, "keras")) rule->as = PAWL_AS_KERAS;
     rule->rate = or_else(o->lr, from_file(run, "learning_rate", rule->kind == PAWL_SGD ? 0.01
                                           : 0.001));
     if (json_array_size(betas) == 2) {
@@ -68,7 +66,9 @@ static int choose_rule(struct train *run)
     rule->momentum = or_else(o->momentum, from_file(run, "momentum", 0));
     rule->rho = from_file(run, "rho", from_file(run, "alpha", 0.99));
     // Moments and rule belong together: both as Keras has them, or both as PyTorch does.
-    if (run->model->training && !o->optimizer && pawl_training_as_keras(run->model->training)) {
+    const bool same = !o->optimizer || (filed && !strcmp(o->optimizer, filed));
+    rule->as = PAWL_AS_PYTORCH;
+    if (run->model->training && same && pawl_training_as_keras(run->model->training)) {
         rule->as = PAWL_AS_KERAS;
         run->model->training->momentum_scale = 0;
     }
