@@ -1,5 +1,6 @@
 #!/bin/sh
-# run.sh SECONDS [TARGET...] - builds the fuzz targets with clang and runs each so long.
+# run.sh SECONDS [TARGET...] - builds the fuzz targets with clang and runs each so long; 0: only the
+# kept inputs, once each.
 #
 # Exits 1 when one found something: the input is left in build-fuzz/findings/. Once it is fixed, it
 # goes to tests/fuzz/crashes/TARGET, from where every run starts.
@@ -36,14 +37,15 @@ for target in $targets; do
     for folder in tests/fuzz/seeds/$target tests/fuzz/crashes/$target; do
         [ -d "$folder" ] && more="$more $folder"
     done
-    words=
+    words= limit=-max_total_time=$seconds
+    [ "$seconds" = 0 ] && limit=-runs=0
     [ -f "tests/fuzz/$target.dict" ] && words=-dict=tests/fuzz/$target.dict
     # One request for memory may be 4 times the longest input and 16 MiB, but for HDF5, whose
     # reader keeps up to 32 MiB of decoded chunks.
     length=32768 memory=17
     [ "$target" = hdf5 ] || [ "$target" = keras ] && memory=34
     # shellcheck disable=SC2086
-    if nice "build-fuzz/tests/fuzz/fuzz-$target" -max_total_time="$seconds" -max_len=$length \
+    if nice "build-fuzz/tests/fuzz/fuzz-$target" "$limit" -max_len=$length \
         -malloc_limit_mb=$memory -rss_limit_mb=700 -timeout=10 -print_final_stats=1 $words \
         -artifact_prefix="build-fuzz/findings/$target-" "$corpus" $more \
         >"build-fuzz/$target.log" 2>&1; then
