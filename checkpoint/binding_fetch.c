@@ -29,20 +29,15 @@ static const struct pawl_entry *entry_of(const struct pawl_document *document, i
     return NULL;
 }
 
-static int64_t elements_of(const struct pawl_tensor *tensor)
-{
-    return (int64_t)(tensor->size_bytes / pawl_dtype_bytes(tensor->dtype));
-}
-
 // How many elements a source has; -1: there is no such source.
 static int64_t source_elements(const struct origin *from, int source)
 {
     if (from->params)
         return source < from->document->bindings->count
-                   ? elements_of(&from->document->bindings->items[source].tensor) : -1;
+                   ? pawl_binding_elements(&from->document->bindings->items[source].tensor) : -1;
     if (source >= from->document->weight_count) return -1;
     const struct pawl_entry *entry = entry_of(from->document, source, from->slot);
-    return entry ? elements_of(&entry->tensor) : -1;
+    return entry ? pawl_binding_elements(&entry->tensor) : -1;
 }
 
 static int fetch_source(const struct origin *from, int source, int64_t start, int64_t count,
@@ -58,7 +53,7 @@ static int fetch_source(const struct origin *from, int source, int64_t start, in
 static int check_part(const struct origin *from, const struct pawl_binding *target,
                       const struct pawl_bound *part)
 {
-    const int64_t room = elements_of(&target->tensor);
+    const int64_t room = pawl_binding_elements(&target->tensor);
     int64_t has = part->count;
 
     if (part->source != PAWL_ZEROS) {
@@ -138,10 +133,10 @@ static int fetch(const struct origin *from, const struct pawl_binding *target,
             rc = fetch_part(from, part, dtype, to);
         if (!part->add) covered += part->count;
     }
-    if (!rc && covered != elements_of(&target->tensor))
+    if (!rc && covered != pawl_binding_elements(&target->tensor))
         rc = pawl_fail(PAWL_EINVAL, "'%s' is put together from %lld of %lld elements",
                        target->tensor.name, (long long)covered,
-                       (long long)elements_of(&target->tensor));
+                       (long long)pawl_binding_elements(&target->tensor));
     return rc;
 }
 
@@ -154,7 +149,7 @@ int pawl_document_fetch_param(const struct pawl_document *document, int param, c
 
     const int rc = fetch(&from, target, dtype, out);
     if (rc || !slot || scale == 0 || scale == 1 || strcmp(slot, "momentum_buffer")) return rc;
-    combine(out, out, dtype, elements_of(&target->tensor), scale, false);
+    combine(out, out, dtype, pawl_binding_elements(&target->tensor), scale, false);
     return 0;
 }
 

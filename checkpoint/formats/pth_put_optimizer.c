@@ -173,25 +173,31 @@ static const struct pawl_entry *moment(const struct pawl_training *training, con
     return NULL;
 }
 
-static void put_moments(struct pawl_pth_writer *w, int index, const char *weight)
+static const char *const slots[] = { "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg",
+                                     "momentum_buffer", "grad_avg" };
+
+// Before a parameter's first moment: its number and, where the optimizer counts, its step.
+static void begin_state(struct pawl_pth_writer *w, int index)
 {
-    static const char *const slots[] = { "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg",
-                                         "momentum_buffer", "grad_avg" };
     const struct pawl_training *training = w->document->training;
     const char *kind = json_string_value(json_object_get(training->optimizer, "kind"));
+
+    pawl_pk_integer(&w->text, index);
+    pawl_pk_op(&w->text, "}(");
+    if (!kind || !strcmp(kind, "sgd")) return;
+    pawl_pk_string(&w->text, "step");
+    pawl_pth_put_scalar(w, (int64_t)training->step, PAWL_F32);
+}
+
+static void put_moments(struct pawl_pth_writer *w, int index, const char *weight)
+{
+    const struct pawl_training *training = w->document->training;
     bool any = false;
 
     for (size_t i = 0; i < sizeof(slots) / sizeof(*slots); i++) {
         const struct pawl_entry *entry = moment(training, slots[i], weight);
         if (!entry) continue;
-        if (!any) {
-            pawl_pk_integer(&w->text, index);
-            pawl_pk_op(&w->text, "}(");
-        }
-        if (!any && kind && strcmp(kind, "sgd")) {
-            pawl_pk_string(&w->text, "step");
-            pawl_pth_put_scalar(w, (int64_t)training->step, PAWL_F32);
-        }
+        if (!any) begin_state(w, index);
         any = true;
         pawl_pk_string(&w->text, slots[i]);
         pawl_pth_put_tensor(w, entry, PAWL_PTH_MOMENT);
@@ -202,22 +208,11 @@ static void put_moments(struct pawl_pth_writer *w, int index, const char *weight
 // The same for weights that are put into torch's layout: their moments go the same way.
 static void put_moments_of(struct pawl_pth_writer *w, int index, const struct pawl_binding *target)
 {
-    static const char *const slots[] = { "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg",
-                                         "momentum_buffer", "grad_avg" };
-    const struct pawl_training *training = w->document->training;
-    const char *kind = json_string_value(json_object_get(training->optimizer, "kind"));
     bool any = false;
 
     for (size_t i = 0; i < sizeof(slots) / sizeof(*slots); i++) {
         if (!pawl_document_has_slot(w->document, target->parts[0].source, slots[i])) continue;
-        if (!any) {
-            pawl_pk_integer(&w->text, index);
-            pawl_pk_op(&w->text, "}(");
-        }
-        if (!any && kind && strcmp(kind, "sgd")) {
-            pawl_pk_string(&w->text, "step");
-            pawl_pth_put_scalar(w, (int64_t)training->step, PAWL_F32);
-        }
+        if (!any) begin_state(w, index);
         any = true;
         pawl_pk_string(&w->text, slots[i]);
         pawl_pth_put_target(w, target, slots[i], PAWL_PTH_MOMENT);
