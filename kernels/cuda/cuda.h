@@ -3,7 +3,7 @@
 // Every .cu file is compiled once per element type (PAWL_TYPE is fp32 or bf16); names that cross
 // files need CUDA(), which appends the type's:
 //
-//     extern "C" void CUDA(add)(struct pawl_stream *s, pawl_value *out, ...);   // pawl_cuda_add_fp32
+//     extern "C" void CUDA(add)(struct pawl_stream *s, ...);   // pawl_cuda_add_fp32
 //
 // Kernels compute in float: get() and put() are the only way to and from a `value`.
 
