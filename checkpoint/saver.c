@@ -113,7 +113,7 @@ int pawl_saver_add(struct pawl_saver *saver, const char *name, void *memory,
 
 static int open_lane(struct pawl_lane *lane, struct pawl_device *device)
 {
-    int rc = pawl_stream_open(&lane->stream, device);
+    int rc = pawl_stream_open_background(&lane->stream, device);
 
     if (!rc) rc = pawl_event_open(&lane->asked, device);
     if (!rc) rc = pawl_event_open(&lane->copied, device);

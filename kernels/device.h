@@ -1,6 +1,6 @@
 // device.h - memory, queues, copies and events: the only door to a machine that computes.
 //
-//     pawl_device_open(&device, "auto", 0);              // "host", "sim", later "cuda:0"
+//     pawl_device_open(&device, "auto", 0);              // "host", "cuda:0", "sim"
 //     pawl_device_alloc(device, &weights, bytes, PAWL_ON_DEVICE);
 //     pawl_stream_open(&stream, device);
 //     device->ops->linear(stream, ...);                   // ops.h
@@ -28,6 +28,16 @@ enum pawl_place {
 
 struct pawl_event;  // a mark in a stream
 
+// A GPU, for people.
+struct pawl_gpu {
+    char name[96];
+    uint64_t bytes, free_bytes;  // of its memory; free_bytes 0: not known
+    int major, minor;            // compute capability
+    int multiprocessors;
+    int driver, runtime;         // CUDA versions that the driver knows and pawl was built with:
+                                 // 1000 * major + 10 * minor
+};
+
 // One kind of device. Functions as documented below; on a faulty stream, operations are skipped.
 struct pawl_device_kind {
     const char *name;
@@ -35,7 +45,8 @@ struct pawl_device_kind {
     void (*close)(struct pawl_device *device);
     int (*alloc)(struct pawl_device *device, void **out, size_t bytes, enum pawl_place place);
     void (*free)(struct pawl_device *device, void *memory, size_t bytes, enum pawl_place place);
-    int (*stream_open)(struct pawl_device *device, struct pawl_stream **out);
+    // background: of the least priority, for copies beside a step.
+    int (*stream_open)(struct pawl_device *device, struct pawl_stream **out, bool background);
     void (*stream_close)(struct pawl_stream *stream);
     void (*copy)(struct pawl_stream *stream, void *out, const void *in, size_t bytes);
     int (*wait)(struct pawl_stream *stream);
@@ -47,6 +58,9 @@ struct pawl_device_kind {
     // Best multiply-add rate of registers alone over about `seconds`, in GFLOP/s: what `bench`
     // holds a step against. threads as the device has.
     double (*peak_gflops)(struct pawl_device *device, double seconds);
+    // The GPU numbered index, without opening it. PAWL_ENONE: there are not so many; PAWL_ENOTSUP:
+    // there are none, and why. NULL: a kind without GPUs.
+    int (*gpu)(struct pawl_gpu *out, int index);
 };
 
 struct pawl_device {
@@ -59,10 +73,14 @@ struct pawl_device {
 
 // Opens "auto", "host", "cuda[:N]" or "sim" (a pretend GPU on threads, kernels/sim/sim.h); threads
 // as in thread.h (host and sim).
-// PAWL_ENOTSUP: no such device here. pawl_device_why_host(): one line on why auto means host.
+// "auto" is cuda where that is there, else host. cuda is a plugin (plugin.h); PAWL_CUDA_LIBRARY
+// names another file for it.
+// PAWL_ENOTSUP: no such device here. pawl_device_why_host(): one line on why auto means host; NULL
+// where it does not. It is the calling thread's until its next failure.
 PAWL_API int pawl_device_open(struct pawl_device **out, const char *name, int threads);
 PAWL_API void pawl_device_close(struct pawl_device *device);  // accepts NULL
 const char *pawl_device_why_host(void);
+int pawl_device_gpu(struct pawl_gpu *out, int index);  // as struct pawl_device_kind says
 
 PAWL_API int pawl_device_alloc(struct pawl_device *device, void *out, size_t bytes,
                                enum pawl_place place);
@@ -70,6 +88,8 @@ PAWL_API void pawl_device_free(struct pawl_device *device, void *memory, size_t 
                                enum pawl_place place);
 
 PAWL_API int pawl_stream_open(struct pawl_stream **out, struct pawl_device *device);
+// One that gives way to the others, for copies beside their work.
+PAWL_API int pawl_stream_open_background(struct pawl_stream **out, struct pawl_device *device);
 PAWL_API void pawl_stream_close(struct pawl_stream *stream);  // accepts NULL
 
 // Queues a copy between any two places.

@@ -125,8 +125,9 @@ static void host_free(struct pawl_device *device, void *memory, size_t bytes,
     pawl_pages_free(memory, bytes);
 }
 
-static int host_stream_open(struct pawl_device *device, struct pawl_stream **out)
+static int host_stream_open(struct pawl_device *device, struct pawl_stream **out, bool background)
 {
+    (void)background;
     const int rc = pawl_alloc(out, sizeof(**out), "a stream");
 
     if (!rc) (*out)->device = device;

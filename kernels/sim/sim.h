@@ -100,7 +100,7 @@ void sim_queue(struct pawl_stream *stream, enum sim_fault_kind kind, sim_work *w
                const void *call, size_t bytes, const char *reason);
 void sim_settle(struct sim *sim);  // until every stream is empty
 void sim_delay(struct sim_stream *stream, int one_in);
-int sim_stream_open(struct pawl_device *device, struct pawl_stream **out);
+int sim_stream_open(struct pawl_device *device, struct pawl_stream **out, bool background);
 void sim_stream_close(struct pawl_stream *stream);
 void sim_copy(struct pawl_stream *stream, void *out, const void *in, size_t bytes);
 int sim_wait(struct pawl_stream *stream);

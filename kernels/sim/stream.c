@@ -154,11 +154,12 @@ static int start(struct sim_stream *stream)
     return error ? pawl_fail(PAWL_ENOMEM, "no thread for a stream: %s", strerror(error)) : 0;
 }
 
-int sim_stream_open(struct pawl_device *device, struct pawl_stream **out)
+int sim_stream_open(struct pawl_device *device, struct pawl_stream **out, bool background)
 {
     struct sim *sim = (struct sim *)device;
     struct sim_stream *stream = NULL;
 
+    (void)background;
     int rc = pawl_alloc(&stream, sizeof(*stream), "a stream");
     if (rc) return rc;
     stream->stream.device = device;
