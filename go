@@ -17,6 +17,7 @@ usage: ./go COMMAND
   test             build everything and run the tests that guard each change
   test --nightly   these and the long ones, whose figures it prints; any other argument goes to
                    ctest
+  test --interop   only what holds pawl against files of PyTorch, Keras, TensorFlow and Hugging Face
   build            build ./build/pawl and ./build/libpawl.so
 
 What is missing is installed with apt-get, as root or through sudo; after that no command here
@@ -85,6 +86,9 @@ run_tests() {
     if [ "${1:-}" = --nightly ]; then
         preset=nightly
         shift
+    elif [ "${1:-}" = --interop ]; then
+        shift
+        set -- -V -R '^runtime-interop$' "$@"
     fi
     code=0
     ctest --preset "$preset" --parallel "$(nproc)" "$@" || code=$?

@@ -109,7 +109,16 @@ static int copy_training(struct pawl_document *out, const struct pawl_document *
     out->training->loss = training->loss;
     out->training->optimizer = json_deep_copy(training->optimizer);
     out->training->rest = json_deep_copy(training->rest);
+    if (pawl_optimizer_decays_all(training->optimizer, false))
+        json_object_set_new(out->training->optimizer, "decay_all", json_true());
     return 0;
+}
+
+bool pawl_optimizer_decays_all(const json_t *optimizer, bool native)
+{
+    if (!optimizer) return false;
+    if (native) return json_is_true(json_object_get(optimizer, "decay_all"));
+    return json_array_size(json_object_get(optimizer, "groups")) < 2;
 }
 
 int pawl_document_native(struct pawl_document **out, struct pawl_document *document)

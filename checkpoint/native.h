@@ -13,4 +13,9 @@
 // Momentum of a Keras optimizer stays as Keras defines it (the optimizer says "convention").
 int pawl_document_native(struct pawl_document **out, struct pawl_document *document);
 
+// Whether a file's optimizer decays every parameter, biases and norms too, as Keras does and
+// PyTorch with one group; with several, the customary second one holds what is not decayed. pawl
+// decays matrices only, unless its own "decay_all" says so. native: the document is pawl's own.
+bool pawl_optimizer_decays_all(const json_t *optimizer, bool native);
+
 #endif

@@ -27,7 +27,8 @@ static int add_object(struct pawl_text *text, const char *name, const struct paw
         return 0;
     }
     // What cannot be read back must not be committed.
-    json_t *root = json_loadb(object->bytes, object->size, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = json_loadb(object->bytes, object->size,
+                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     const bool fine = json_is_object(root);
     json_decref(root);
     if (!fine)

@@ -215,7 +215,7 @@ int pawl_recover_document(json_t **out, const char *directory,
         pawl_free(bytes);
         return pawl_fail(PAWL_ECORRUPT, "%s: not the bytes that the manifest names", path);
     }
-    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = json_loadb(bytes, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     pawl_free(bytes);
     if (!root) return pawl_fail(PAWL_ECORRUPT, "%s: line %d: %s", path, error.line, error.text);
     rc = check_pieces(root, manifest, path);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/native.h"
 #include "checkpoint/source.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -77,17 +78,6 @@ static int choose_rule(struct train *run)
     return 0;
 }
 
-// pawl decays matrices only. Keras, and PyTorch with one group of parameters, decay everything;
-// with several, the customary second group holds what is not decayed.
-static bool decays_all(const struct train *run)
-{
-    const json_t *optimizer = run->model->training ? run->model->training->optimizer : NULL;
-
-    if (!optimizer || !strcmp(run->model->format, "pawl"))
-        return json_is_true(json_object_get(optimizer, "decay_all"));
-    return json_array_size(json_object_get(optimizer, "groups")) < 2;
-}
-
 static int choose_loss(struct train *run)
 {
     const char *said = run->options->loss ? run->options->loss : run->model->architecture->loss;
@@ -151,7 +141,9 @@ static int choose(struct train *run)
     struct pawl_trainer_options *settings = &run->settings;
     int rc = choose_rule(run);
 
-    settings->decay_all = decays_all(run);
+    if (run->model->training)
+        settings->decay_all = pawl_optimizer_decays_all(run->model->training->optimizer,
+                                                        !strcmp(run->model->format, "pawl"));
     if (!rc) rc = choose_loss(run);
     if (!rc) rc = pawl_schedule_parse(&settings->schedule, o->schedule);
     settings->data = run->data;
