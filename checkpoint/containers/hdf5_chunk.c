@@ -8,20 +8,13 @@
 #include "checkpoint/containers/hdf5_inside.h"
 #include "kernels/memory.h"
 
-enum { LEVELS_MAX = 16, CACHE_BYTES = 32 << 20 };
+enum { CACHE_BYTES = 32 << 20 };
 
 // ---- the index
 
-struct node {
-    unsigned char *bytes;
-    int count, next, level;
-};
-
 struct walk {
-    struct pawl_hdf5 *h5;
     struct pawl_hdf5_chunked *of;
     uint64_t grid_count;  // chunks that the shape has room for
-    uint64_t nodes;
     size_t key_bytes;
 };
 
@@ -30,29 +23,9 @@ static int chunk_fail(const struct pawl_hdf5_chunked *of, const char *words)
     return pawl_fail(PAWL_ECORRUPT, "%s %s", of->what, words);
 }
 
-static int read_node(struct walk *w, struct node *out, uint64_t address, int level)
+static int add_chunk(void *walk, struct pawl_hdf5_cursor *key)
 {
-    unsigned char head[24];
-
-    // Every node but the last of a level points to something, so there cannot be more than this.
-    if (++w->nodes > w->grid_count + LEVELS_MAX || w->nodes > w->of->span.size_bytes / 24)
-        return chunk_fail(w->of, "has an index of chunks that goes in a loop");
-    int rc = pawl_hdf5_read(w->h5, address, head, sizeof(head));
-    if (rc) return rc;
-    const int count = head[6] | head[7] << 8;
-    if (memcmp(head, "TREE", 4) || head[4] != 1 || head[5] >= LEVELS_MAX
-        || (level >= 0 && head[5] != level) || !count)
-        return chunk_fail(w->of, "has a damaged index of chunks");
-    *out = (struct node){ NULL, count, 0, head[5] };
-    const size_t size = (size_t)count * (w->key_bytes + 8);
-    rc = pawl_alloc(&out->bytes, size, "a tree node");
-    if (!rc) rc = pawl_hdf5_read(w->h5, address + 24, out->bytes, size);
-    if (rc) pawl_free(out->bytes);
-    return rc;
-}
-
-static int add_chunk(struct walk *w, struct pawl_hdf5_cursor *key)
-{
+    const struct walk *w = walk;
     struct pawl_hdf5_chunked *of = w->of;
     struct pawl_hdf5_chunk chunk = { .size_bytes = (uint32_t)pawl_hdf5_take(key, 4),
                                      .mask = 0 };
@@ -81,35 +54,6 @@ static int add_chunk(struct walk *w, struct pawl_hdf5_cursor *key)
     }
     of->chunks[of->count++] = chunk;
     return 0;
-}
-
-static int walk_index(struct walk *w, uint64_t root)
-{
-    struct node stack[LEVELS_MAX];
-    int depth = 0;
-    int rc = read_node(w, &stack[0], root, -1);
-
-    if (!rc) depth = 1;
-    while (!rc && depth) {
-        struct node *top = &stack[depth - 1];
-        if (top->next == top->count) {
-            pawl_free(top->bytes);
-            depth--;
-            continue;
-        }
-        const size_t each = w->key_bytes + 8;
-        struct pawl_hdf5_cursor at = { top->bytes + each * (size_t)top->next++, each, 0, false };
-        if (!top->level) {
-            rc = add_chunk(w, &at);
-            continue;
-        }
-        pawl_hdf5_skip(&at, w->key_bytes);
-        rc = read_node(w, &stack[depth], pawl_hdf5_take(&at, 8), top->level - 1);
-        if (!rc) depth++;
-    }
-    while (depth)
-        pawl_free(stack[--depth].bytes);
-    return rc;
 }
 
 static int compare_chunks(const void *a, const void *b)
@@ -330,7 +274,7 @@ void pawl_hdf5_chunked_free(void *context)
 int pawl_hdf5_chunks_read(struct pawl_hdf5 *h5, struct pawl_hdf5_chunked *chunked,
                           uint64_t address, int *file)
 {
-    struct walk w = { .h5 = h5, .of = chunked, .grid_count = 1,
+    struct walk w = { .of = chunked, .grid_count = 1,
                       .key_bytes = 16 + 8 * (size_t)chunked->rank };
     struct pawl_made made = { chunked->element_bytes, chunked, chunked_read,
                               pawl_hdf5_chunked_free };
@@ -341,7 +285,11 @@ int pawl_hdf5_chunks_read(struct pawl_hdf5 *h5, struct pawl_hdf5_chunked *chunke
         made.size_bytes *= chunked->dim[d];
     }
     chunked->size_bytes = made.size_bytes;
-    if (address != PAWL_HDF5_UNDEFINED && w.grid_count) rc = walk_index(&w, address);
+    // Every node but the last of a level points to something, so there cannot be many more.
+    struct pawl_hdf5_tree tree = { .h5 = h5, .what = chunked->what, .kind = PAWL_HDF5_CHUNKS,
+                                   .key_bytes = w.key_bytes, .nodes_max = w.grid_count + 16,
+                                   .entry = add_chunk, .of = &w };
+    if (address != PAWL_HDF5_UNDEFINED && w.grid_count) rc = pawl_hdf5_tree_walk(&tree, address);
     if (!rc) rc = sort_chunks(chunked);
     if (!rc) rc = pawl_document_add_made(h5->document, h5->what, &made, file);
     if (rc) pawl_hdf5_chunked_free(chunked);

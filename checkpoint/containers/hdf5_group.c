@@ -1,11 +1,12 @@
 // hdf5_group.c - the links of a group: a B-tree of names, or messages in its header.
 
+#include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/containers/hdf5_inside.h"
 #include "kernels/memory.h"
 
-enum { NODES_MAX = 1 << 18, LEVELS_MAX = 16 };
+enum { NODES_MAX = 1 << 18 };
 
 // One group of the old style.
 struct group {
@@ -70,73 +71,30 @@ static int read_symbols(struct group *g, uint64_t node)
     return rc;
 }
 
-// A node of the tree that is being walked, with the children still to do.
-struct node {
-    unsigned char *bytes;
-    int count, next, level;
-};
-
-static int read_node(struct group *g, struct node *out, uint64_t address, int level)
+static int read_leaf(void *of, struct pawl_hdf5_cursor *entry)
 {
-    unsigned char head[24];
+    struct group *g = of;
 
+    pawl_hdf5_skip(entry, 8);  // its first name's place in the heap
     if (++g->nodes > NODES_MAX)
-        return pawl_hdf5_fail(g->h5, "the tree of group '%s' has more than %d nodes, or is a loop",
-                              g->path, NODES_MAX);
-    int rc = pawl_hdf5_read(g->h5, address, head, sizeof(head));
-    if (rc) return rc;
-    const int count = head[6] | head[7] << 8;
-    if (memcmp(head, "TREE", 4) || head[4] || (level >= 0 && head[5] != level)
-        || head[5] >= LEVELS_MAX)
-        return pawl_hdf5_fail(g->h5, "no tree node of group '%s' lies at byte %llu: damaged",
-                              g->path, (unsigned long long)address);
-    *out = (struct node){ NULL, count, 0, head[5] };
-    rc = pawl_alloc(&out->bytes, (size_t)count * 16 + 8, "a tree node");
-    if (!rc) rc = pawl_hdf5_read(g->h5, address + 24, out->bytes, (size_t)count * 16 + 8);
-    if (rc) pawl_free(out->bytes);
-    return rc;
-}
-
-// Levels shrink by one from node to child, so the stack cannot grow beyond them.
-static int read_tree(struct group *g, uint64_t root)
-{
-    struct node stack[LEVELS_MAX];
-    int depth = 0;
-    int rc = read_node(g, &stack[0], root, -1);
-
-    if (!rc) depth = 1;
-    while (!rc && depth) {
-        struct node *top = &stack[depth - 1];
-        if (top->next == top->count) {
-            pawl_free(top->bytes);
-            depth--;
-            continue;
-        }
-        struct pawl_hdf5_cursor at = { top->bytes + 16 * top->next++ + 8, 8, 0, false };
-        const uint64_t child = pawl_hdf5_take(&at, 8);
-        if (top->level) {
-            rc = read_node(g, &stack[depth], child, top->level - 1);
-            if (!rc) depth++;
-        } else {
-            rc = ++g->nodes > NODES_MAX
-                     ? pawl_hdf5_fail(g->h5, "the tree of group '%s' is a loop", g->path)
-                     : read_symbols(g, child);
-        }
-    }
-    while (depth)
-        pawl_free(stack[--depth].bytes);
-    return rc;
+        return pawl_hdf5_fail(g->h5, "the tree of group '%s' is a loop", g->path);
+    return read_symbols(g, pawl_hdf5_take(entry, 8));
 }
 
 static int read_old(struct pawl_hdf5 *h5, const char *path, const struct pawl_hdf5_message *symbols)
 {
     struct pawl_hdf5_cursor at = { symbols->bytes, symbols->size, 0, false };
     struct group g = { .h5 = h5, .path = path };
+    char what[600];
     const uint64_t tree = pawl_hdf5_take(&at, 8), heap = pawl_hdf5_take(&at, 8);
 
     if (at.over) return pawl_hdf5_fail(h5, "the links of group '%s' are cut", path);
     int rc = read_names(&g, heap);
-    if (!rc) rc = read_tree(&g, tree);
+    snprintf(what, sizeof(what), "%.300s: HDF5: group '%.200s'", h5->what, path);
+    struct pawl_hdf5_tree walk = { .h5 = h5, .what = what, .kind = PAWL_HDF5_LINKS,
+                                   .key_bytes = 8, .nodes_max = NODES_MAX,
+                                   .entry = read_leaf, .of = &g };
+    if (!rc) rc = pawl_hdf5_tree_walk(&walk, tree);
     pawl_free(g.names);
     return rc;
 }

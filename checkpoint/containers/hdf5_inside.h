@@ -2,6 +2,7 @@
 //
 //     hdf5.c            opening, the superblock, the tree of objects
 //     hdf5_header.c     object headers of both versions as lists of messages; checksums
+//     hdf5_tree.c       B-trees: what groups of the old style and chunks are found through
 //     hdf5_group.c      a group's links, old style and new
 //     hdf5_attribute.c  attributes, strings, the global heap
 //     hdf5_data.c       datatypes, shapes and layouts: a dataset becomes a tensor
@@ -85,6 +86,19 @@ int pawl_hdf5_group_read(struct pawl_hdf5 *h5, const char *path,
                          const struct pawl_hdf5_header *header);
 int pawl_hdf5_add(struct pawl_hdf5 *h5, const char *parent, const char *name, size_t name_bytes,
                   uint64_t header);
+
+// A B-tree of version 1. entry gets each leaf's key and address, in order.
+struct pawl_hdf5_tree {
+    struct pawl_hdf5 *h5;
+    const char *what;    // whose index it is, for words: "FILE: HDF5: group 'a/b'"
+    enum { PAWL_HDF5_LINKS, PAWL_HDF5_CHUNKS } kind;
+    size_t key_bytes;
+    uint64_t nodes_max;  // more of them are a loop
+    uint64_t nodes;      // so far: 0
+    int (*entry)(void *of, struct pawl_hdf5_cursor *entry);
+    void *of;
+};
+int pawl_hdf5_tree_walk(struct pawl_hdf5_tree *tree, uint64_t root);
 
 struct pawl_hdf5_type {
     enum { PAWL_HDF5_NUMBER, PAWL_HDF5_OPAQUE, PAWL_HDF5_FIXED_STRING, PAWL_HDF5_VAR_STRING,
