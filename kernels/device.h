@@ -66,6 +66,7 @@ struct pawl_device_kind {
 struct pawl_device {
     const struct pawl_device_kind *kind;
     const struct pawl_ops *ops;  // fp32
+    const struct pawl_ops *bf16; // the same on bfloat16; NULL: this device has none
     bool host;                   // device memory is host memory, and work runs at once
     int threads;                 // of the host pool (of host and sim); 1 elsewhere
     char words[128];             // "AMD EPYC, avx512, 2 threads": for people

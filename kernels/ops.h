@@ -6,8 +6,10 @@
 // Reading a signature:
 //   order        stream, destinations, sources, sizes, scalars
 //   (m, n)       a row-major shape in elements, innermost last
-//   pawl_value   an element of the table's type: float in the fp32 table, bfloat16 in the bf16 one
-//   float        statistics, losses and gradients of parameters: fp32 in every table
+//   pawl_value   an element of the table's type: float in the fp32 table, bfloat16 in the bf16 one:
+//                activations, their gradients, the weights that a step reads
+//   float        statistics, losses, targets, parameters (the masters), their gradients, moments:
+//                fp32 in every table. Sums are made in fp32 and rounded once, when stored
 //   T *x|NULL    may be left out
 //   add          true: the destination is added to; false: it is overwritten
 //   apart        destinations overlap no source, unless the entry says "in place"
@@ -91,17 +93,19 @@ struct pawl_group_norm {
 // One step of a recurrent layer. Gates lie side by side in rows of units each: LSTM's input,
 // forget, cell, output; GRU's reset, update, new. They come in as products and go out activated;
 // with h_grad they come in activated and go out as gradients of the products. Activations are such
-// as need their output for backward.
+// as need their output for backward. c, a sum over time, is float in every table.
 enum pawl_cell_kind { PAWL_CELL_LSTM, PAWL_CELL_GRU, PAWL_CELL_SIMPLE, PAWL_CELLS };
 struct pawl_cell {
     enum pawl_cell_kind kind;
     int64_t batch, units;
     enum pawl_activation activation, recurrent;
-    float *gates;          // (batch, gates * units): of the input; for the others of both
-    float *hidden;         // GRU: of the state before, alike
-    float *h, *c;          // (batch, units); c: LSTM
-    const float *h_prev, *c_prev;
-    float *h_grad;         // backward: in, of h; out, of h_prev but for what the products give it
+    pawl_value *gates;     // (batch, gates * units): of the input; for the others of both
+    pawl_value *hidden;    // GRU: of the state before, alike
+    pawl_value *h;         // (batch, units)
+    float *c;              // (batch, units): LSTM
+    const pawl_value *h_prev;
+    const float *c_prev;
+    pawl_value *h_grad;    // backward: in, of h; out, of h_prev but for what the products give it
     float *c_grad;         // backward, LSTM: in, of c; out, of c_prev
 };
 
@@ -312,6 +316,11 @@ struct pawl_ops {
     void (*binary_cross_entropy)(struct pawl_stream *s, float *loss, pawl_value *logits,
                                  const float *target, int64_t rows, int64_t cols, float scale);
 
+    // out = x, rounded to the nearest, ties to even; a NaN stays one. And back, exactly. In the
+    // fp32 table both copy.
+    void (*narrow)(struct pawl_stream *s, pawl_value *out, const float *x, int64_t n);
+    void (*widen)(struct pawl_stream *s, float *out, const pawl_value *x, int64_t n);
+
     // out (1) = sum of x (n).
     void (*sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
     // out (2) = the digest of x (bytes bytes) as digest.h defines it, on every device.
@@ -321,10 +330,11 @@ struct pawl_ops {
 
     // One update in place of n parameters lying side by side, in one pass. moment_1 and moment_2
     // are NULL where pawl_optimizer_moments() says so. copy_* (all 64-byte aligned, or all NULL)
-    // get the values from before the update: the snapshot in passing.
+    // get the values from before the update: the snapshot in passing. rounded gets param from after
+    // it, as narrow() makes it: what the next step reads.
     void (*update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2,
                    const float *grad, int64_t n, const struct pawl_update *rule,
-                   float *copy_param, float *copy_1, float *copy_2);
+                   float *copy_param, float *copy_1, float *copy_2, pawl_value *rounded_or_null);
 };
 
 #endif

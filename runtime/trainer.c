@@ -278,7 +278,7 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
                                at(model->moment[0], part->start),
                                at(model->moment[1], part->start), model->grad + part->start,
                                part->count, &own, copies[i].param, copies[i].moment[0],
-                               copies[i].moment[1]);
+                               copies[i].moment[1], NULL);
     }
     if (state.count) {
         float *now = model->param + state.start;

@@ -152,7 +152,11 @@
 #define UPDATE(D, V, S) \
     D(float *, param) D(float *, moment_1) D(float *, moment_2) D(const float *, grad) \
     V(int64_t, n) S(struct pawl_update, rule) D(float *, copy_param) D(float *, copy_1) \
-    D(float *, copy_2)
+    D(float *, copy_2) D(pawl_value *, rounded)
+#define NARROW(D, V, S) \
+    D(pawl_value *, out) D(const float *, x) V(int64_t, n)
+#define WIDEN(D, V, S) \
+    D(float *, out) D(const pawl_value *, x) V(int64_t, n)
 
 #define SIM_OPERATIONS(X) \
     X(linear, LINEAR) X(linear_back_x, LINEAR_BACK_X) \
@@ -170,6 +174,6 @@
     X(scale, SCALE) X(maximum, MAXIMUM) X(maximum_back, MAXIMUM_BACK) X(bias, BIAS) \
     X(column_sum, COLUMN_SUM) X(cross_entropy, CROSS_ENTROPY) X(mean_square, MEAN_SQUARE) \
     X(binary_cross_entropy, BINARY_CROSS_ENTROPY) X(sum, SUM) X(digest, DIGEST) \
-    X(norm, NORM)
+    X(norm, NORM) X(narrow, NARROW) X(widen, WIDEN)
 
 #endif

@@ -40,7 +40,7 @@ DEFINE(batch_norm, BATCH_NORM)
 DEFINE(cell, CELL)
 
 // Three structs hold addresses of their own. Ordinary host memory among them is not noticed.
-static float *reach(const struct pawl_stream *s, const float *memory)
+static void *reach(const struct pawl_stream *s, const void *memory)
 {
     return sim_reach(sim_of(s), memory);
 }
@@ -50,7 +50,8 @@ static void queue_update_by(struct pawl_stream *s UPDATE(D_PARAMETER, D_PARAMETE
     struct pawl_update own = *rule;
 
     own.grad_norm = reach(s, rule->grad_norm);
-    queue_update(s, param, moment_1, moment_2, grad, n, &own, copy_param, copy_1, copy_2);
+    queue_update(s, param, moment_1, moment_2, grad, n, &own, copy_param, copy_1, copy_2,
+                 rounded);
 }
 
 static void queue_batch_norm_by(struct pawl_stream *s

@@ -45,7 +45,7 @@ enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
 
 struct memory {
     int64_t n, moments;
-    float *state[3], *copy[3], *old[3], *first[3], *grad, norm;
+    float *state[3], *copy[3], *old[3], *first[3], *grad, *rounded, norm;
     double *plain[3];
 };
 
@@ -62,6 +62,7 @@ static struct memory take(int64_t n, const struct pawl_update *rule)
         m.plain[i] = common_doubles(n);
     }
     m.grad = common_floats(n);
+    m.rounded = common_floats(n);
     return m;
 }
 
@@ -94,11 +95,14 @@ static void step(const struct common_set *set, int t, struct memory *m,
         common_poison(m->copy[i], (m->n + 15) / 16 * 16);
     }
     common_fill(m->grad, m->n, 100 + (uint64_t)rule->step);
+    common_poison(m->rounded, m->n);
     set->device[t]->ops->update(set->stream[t], m->state[0], moment_1, moment_2, m->grad, m->n,
                                 rule, copies ? m->copy[0] : NULL,
                                 copies && moment_1 ? m->copy[1] : NULL,
-                                copies && moment_2 ? m->copy[2] : NULL);
+                                copies && moment_2 ? m->copy[2] : NULL,
+                                rule->step % 3 ? m->rounded : NULL);
     if (copies) check_copies(m, where);
+    if (rule->step % 3) common_expect_same(where, m->rounded, m->state[0], m->n);
     for (int64_t i = 0; i < m->n && !t; i++)
         plain_update(m->plain[0] + i, m->plain[1] + i, m->plain[2] + i, (double)m->grad[i], rule);
 }
@@ -156,14 +160,14 @@ static void check_nan(const struct common_set *set, const void *shape)
     m.grad[17] = NAN;
     set->device[1]->ops->update(set->stream[1], m.state[0], m.moments > 0 ? m.state[1] : NULL,
                                 m.moments > 1 ? m.state[2] : NULL, m.grad, m.n, &rule, NULL, NULL,
-                                NULL);
+                                NULL, NULL);
     for (int64_t i = 0; i < m.n; i++)
         cr_assert_eq(isnan(m.state[0][i]) != 0, i == 17);
     rule.grad_norm = &norm;
     rule.clip = 1;
     set->device[1]->ops->update(set->stream[1], m.state[0], m.moments > 0 ? m.state[1] : NULL,
                                 m.moments > 1 ? m.state[2] : NULL, m.grad, m.n, &rule, NULL, NULL,
-                                NULL);
+                                NULL, NULL);
     for (int64_t i = 0; i < m.n; i++)
         cr_assert(isnan(m.state[0][i]));
 }

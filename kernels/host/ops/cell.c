@@ -5,6 +5,17 @@
 #include "kernels/host/ops/math.h"
 #include "kernels/host/ops/ops.h"
 
+// pawl_cell with the table's type.
+struct cell {
+    enum pawl_cell_kind kind;
+    int64_t batch, units;
+    enum pawl_activation activation, recurrent;
+    float *gates, *hidden, *h, *h_grad;
+    const float *h_prev;
+    float *c, *c_grad;
+    const float *c_prev;
+};
+
 static inline vec load(const float *p, int64_t n)
 {
     return n < LANES ? vec_load_some(p, n) : vec_load(p);
@@ -30,7 +41,7 @@ static __attribute__((noinline)) vec slope(vec saved, enum pawl_activation activ
 }
 
 // Gates of one sample lie side by side, units apart.
-static void lstm(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void lstm(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     float *gate = c->gates + row * 4 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
@@ -47,7 +58,7 @@ static void lstm(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
     store(c->h + at, out * act(state, c->activation), n);
 }
 
-static void lstm_back(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void lstm_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     float *gate = c->gates + row * 4 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
@@ -64,7 +75,7 @@ static void lstm_back(const struct pawl_cell *c, int64_t row, int64_t i, int64_t
     store(c->h_grad + at, (vec){ 0 }, n);
 }
 
-static void gru(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void gru(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     float *gate = c->gates + row * 3 * c->units + i;
     const float *hidden = c->hidden + row * 3 * c->units + i;
@@ -79,7 +90,7 @@ static void gru(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
     store(c->h + at, new + update * (load(c->h_prev + at, n) - new), n);
 }
 
-static void gru_back(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void gru_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     float *gate = c->gates + row * 3 * c->units + i;
     float *hidden = c->hidden + row * 3 * c->units + i;
@@ -99,7 +110,7 @@ static void gru_back(const struct pawl_cell *c, int64_t row, int64_t i, int64_t 
     store(c->h_grad + at, h_grad * update, n);
 }
 
-static void simple(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void simple(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     const int64_t at = row * c->units + i;
     const vec h = act(load(c->gates + at, n), c->activation);
@@ -108,7 +119,7 @@ static void simple(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
     store(c->h + at, h, n);
 }
 
-static void simple_back(const struct pawl_cell *c, int64_t row, int64_t i, int64_t n)
+static void simple_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     const int64_t at = row * c->units + i;
 
@@ -119,13 +130,13 @@ static void simple_back(const struct pawl_cell *c, int64_t row, int64_t i, int64
 
 static void cell_row(void *arguments, int64_t row, int thread)
 {
-    static void (*const step[2][PAWL_CELLS])(const struct pawl_cell *, int64_t, int64_t,
+    static void (*const step[2][PAWL_CELLS])(const struct cell *, int64_t, int64_t,
                                              int64_t) = {
         { [PAWL_CELL_LSTM] = lstm, [PAWL_CELL_GRU] = gru, [PAWL_CELL_SIMPLE] = simple },
         { [PAWL_CELL_LSTM] = lstm_back, [PAWL_CELL_GRU] = gru_back,
           [PAWL_CELL_SIMPLE] = simple_back },
     };
-    const struct pawl_cell *c = arguments;
+    const struct cell *c = arguments;
 
     (void)thread;
     for (int64_t i = 0; i < c->units; i += LANES)
@@ -134,7 +145,12 @@ static void cell_row(void *arguments, int64_t row, int thread)
 
 void HOST(cell)(struct pawl_stream *s, const struct pawl_cell *cell)
 {
-    struct pawl_cell c = *cell;
+    struct cell c = {
+        .batch = cell->batch, .units = cell->units, .kind = cell->kind,
+        .activation = cell->activation, .recurrent = cell->recurrent, .gates = cell->gates,
+        .hidden = cell->hidden, .h = cell->h, .h_prev = cell->h_prev, .h_grad = cell->h_grad,
+        .c = cell->c, .c_prev = cell->c_prev, .c_grad = cell->c_grad,
+    };
 
     host_run(s, c.batch, cell_row, &c);
 }

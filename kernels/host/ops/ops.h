@@ -107,6 +107,8 @@ void HOST(sum)(struct pawl_stream *s, float *out, const float *x, int64_t n);
 void HOST(norm)(struct pawl_stream *s, float *norm, const float *x, int64_t n, float scale);
 void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2, const
     float *grad, int64_t n, const struct pawl_update *rule, float *copy_param, float *copy_1, float
-    *copy_2);
+    *copy_2, pawl_value *rounded_or_null);
+void HOST(narrow)(struct pawl_stream *s, pawl_value *out, const float *x, int64_t n);
+void HOST(widen)(struct pawl_stream *s, float *out, const pawl_value *x, int64_t n);
 
 #endif

@@ -51,4 +51,6 @@ const struct pawl_ops HOST(ops) = {
     .digest = HOST(digest),
     .norm = HOST(norm),
     .update = HOST(update),
+    .narrow = HOST(narrow),
+    .widen = HOST(widen),
 };

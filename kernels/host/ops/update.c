@@ -16,6 +16,7 @@ struct update {
     float *param, *moment[2];
     const float *grad;
     float *copy[3];
+    float *rounded;                  // or NULL
     int64_t n;
     enum pawl_optimizer kind;
     bool nesterov, moving;           // moving: there is a momentum buffer
@@ -179,6 +180,7 @@ static void update_block(void *arguments, int64_t block, int thread)
         else
             done = update_whole(u, i, i + n, 0);
         if (done < i + n) update_rest(u, done, i + n - done);
+        if (u->rounded) memcpy(u->rounded + i, u->param + i, (size_t)n * sizeof(float));
     }
     if (u->copy[0]) vec_stream_end();
 }
@@ -193,12 +195,12 @@ static float gradient_scale(const struct pawl_update *rule)
 
 void HOST(update)(struct pawl_stream *s, float *param, float *moment_1, float *moment_2,
                   const float *grad, int64_t n, const struct pawl_update *rule, float *copy_param,
-                  float *copy_1, float *copy_2)
+                  float *copy_1, float *copy_2, pawl_value *rounded)
 {
     const double step = (double)rule->step;
     struct update u = {
         .param = param, .moment = { moment_1, moment_2 }, .grad = grad,
-        .copy = { copy_param, copy_1, copy_2 }, .n = n, .kind = rule->kind,
+        .copy = { copy_param, copy_1, copy_2 }, .rounded = rounded, .n = n, .kind = rule->kind,
         .nesterov = rule->nesterov, .keras = rule->as == PAWL_AS_KERAS,
         .moving = rule->kind == PAWL_SGD ? moment_1 != NULL : moment_2 != NULL,
         .scale = gradient_scale(rule),

@@ -186,7 +186,7 @@ static void update(struct pawl_stream *stream, float *memory)
     const struct pawl_update rule = { .kind = PAWL_SGD, .rate = 1, .grad_scale = 1, .step = 1 };
 
     device->ops->update(stream, memory, NULL, NULL, gradient, (int64_t)half_floats, &rule,
-                        NULL, NULL, NULL);
+                        NULL, NULL, NULL, NULL);
 }
 
 static void train_step(struct pawl_saver *saver, uint64_t step)

@@ -65,7 +65,8 @@ static void count_up(struct bed *bed, struct pawl_stream *stream)
 {
     const struct pawl_update rule = { .kind = PAWL_SGD, .rate = 1, .grad_scale = 1, .step = 1 };
 
-    bed->device->ops->update(stream, bed->x, NULL, NULL, bed->y, FLOATS, &rule, NULL, NULL, NULL);
+    bed->device->ops->update(stream, bed->x, NULL, NULL, bed->y, FLOATS, &rule, NULL, NULL, NULL,
+                              NULL);
 }
 
 static void start_counting(struct bed *bed)
