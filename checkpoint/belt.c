@@ -15,6 +15,7 @@ int pawl_belt_open(struct pawl_belt *belt, const struct pawl_layout *layout, cha
     pthread_mutex_init(&belt->lock, NULL);
     pthread_cond_init(&belt->changed, NULL);
     int rc = pawl_alloc(&belt->busy, slots * sizeof(*belt->busy), "slots");
+    if (!rc) rc = pawl_alloc(&belt->owner, slots * sizeof(*belt->owner), "slots");
     if (!rc) rc = pawl_alloc(&belt->header, layout->header.size, "the header");
     if (rc) pawl_belt_close(belt);
     return rc;
@@ -26,13 +27,15 @@ void pawl_belt_close(struct pawl_belt *belt)
     pthread_mutex_destroy(&belt->lock);
     pthread_cond_destroy(&belt->changed);
     pawl_free(belt->busy);
+    pawl_free(belt->owner);
     pawl_free(belt->header);
     *belt = (struct pawl_belt){ 0 };
 }
 
-void pawl_belt_begin(struct pawl_belt *belt)
+void pawl_belt_begin(struct pawl_belt *belt, uint64_t generation)
 {
     pthread_mutex_lock(&belt->lock);
+    belt->generation = generation;
     memset(belt->busy, 0, belt->slots * sizeof(*belt->busy));
     belt->filled = belt->given = 0;
     belt->named = false;
@@ -72,6 +75,18 @@ static bool has_room(const struct pawl_belt *belt)
     return belt->named && belt->filled < belt->chunks && !belt->busy[belt->filled % belt->slots];
 }
 
+static uint64_t owner_of(const struct pawl_belt *belt, uint64_t chunk)
+{
+    return belt->generation * belt->chunks + chunk;
+}
+
+// A slot that holds anything but the chunk that storage has, or is to have, breaks the snapshot.
+static void check_owner(struct pawl_belt *belt, uint64_t chunk)
+{
+    if (belt->owner[chunk % belt->slots] != owner_of(belt, chunk) && !belt->broken)
+        belt->broken = "a slot of the host memory was reused while it was written";
+}
+
 // stream NULL: the calling thread copies.
 static void fill(struct pawl_belt *belt, struct pawl_stream *stream)
 {
@@ -81,6 +96,7 @@ static void fill(struct pawl_belt *belt, struct pawl_stream *stream)
     uint64_t end = start + PAWL_CHUNK_BYTES;
     char *out = belt->memory + slot * PAWL_CHUNK_BYTES;
 
+    belt->owner[slot] = owner_of(belt, belt->filled);
     if (end > layout->file_bytes) end = layout->file_bytes;
     if (start < header)
         memcpy(out, belt->header + start, (end < header ? end : header) - start);
@@ -127,6 +143,12 @@ void pawl_belt_name(struct pawl_belt *belt, const struct pawl_attempt *attempt)
     pthread_mutex_unlock(&belt->lock);
 }
 
+static int whole(const struct pawl_belt *belt)
+{
+    if (!belt->broken) return 0;
+    return pawl_fail(PAWL_EDEVICE, "the snapshot could not be taken: %s", belt->broken);
+}
+
 int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait, uint64_t *chunk,
                    const char **bytes)
 {
@@ -134,10 +156,9 @@ int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait
 
     pthread_mutex_lock(&belt->lock);
     for (;;) {
-        if (belt->broken) {
-            rc = pawl_fail(PAWL_EDEVICE, "the snapshot could not be taken: %s", belt->broken);
-            break;
-        }
+        if (belt->given < belt->filled) check_owner(belt, belt->given);
+        rc = whole(belt);
+        if (rc) break;
         if (belt->given < belt->filled) {
             *chunk = belt->given++;
             *bytes = belt->memory + *chunk % belt->slots * PAWL_CHUNK_BYTES;
@@ -165,6 +186,7 @@ void pawl_belt_ahead(struct pawl_belt *belt, struct pawl_stream *stream)
 void pawl_belt_written(struct pawl_belt *belt, uint64_t chunk)
 {
     pthread_mutex_lock(&belt->lock);
+    check_owner(belt, chunk);
     belt->busy[chunk % belt->slots] = false;
     pthread_cond_broadcast(&belt->changed);
     pthread_mutex_unlock(&belt->lock);
@@ -176,6 +198,14 @@ bool pawl_belt_is_filled(struct pawl_belt *belt)
     const bool filled = belt->filled == belt->chunks && !belt->broken;
     pthread_mutex_unlock(&belt->lock);
     return filled;
+}
+
+int pawl_belt_check(struct pawl_belt *belt)
+{
+    pthread_mutex_lock(&belt->lock);
+    const int rc = whole(belt);
+    pthread_mutex_unlock(&belt->lock);
+    return rc;
 }
 
 void pawl_belt_break(struct pawl_belt *belt, const char *why)

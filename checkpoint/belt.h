@@ -27,6 +27,8 @@ struct pawl_belt {
     pthread_mutex_t lock;    // guards the rest
     pthread_cond_t changed;
     bool *busy;              // per slot: filled and not yet written
+    uint64_t *owner;         // per slot: which chunk of which snapshot it was filled with last
+    uint64_t generation;     // of the snapshot, never used twice
     uint64_t filled, given;  // chunks so far: copied from the state, given to be written
     bool named;              // the header is ready
     const char *broken;      // why it cannot be completed (static words), or NULL
@@ -37,7 +39,7 @@ int pawl_belt_open(struct pawl_belt *belt, const struct pawl_layout *layout, cha
 void pawl_belt_close(struct pawl_belt *belt);  // also of one that was never opened (zeroed)
 
 // A new snapshot; the one before has ended.
-void pawl_belt_begin(struct pawl_belt *belt);
+void pawl_belt_begin(struct pawl_belt *belt, uint64_t generation);
 // The state may be overwritten when this returns: all is copied, or the snapshot is broken.
 void pawl_belt_finish(struct pawl_belt *belt, struct pawl_stream *stream);
 
@@ -49,6 +51,9 @@ int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait
 void pawl_belt_ahead(struct pawl_belt *belt, struct pawl_stream *stream);
 void pawl_belt_written(struct pawl_belt *belt, uint64_t chunk);
 bool pawl_belt_is_filled(struct pawl_belt *belt);
+// Once all is written: PAWL_EDEVICE when it was broken on the way, by a slot that was filled anew
+// while storage had it, for one.
+int pawl_belt_check(struct pawl_belt *belt);
 // Nothing more will be written: whoever waits is let go. why: static words.
 void pawl_belt_break(struct pawl_belt *belt, const char *why);
 

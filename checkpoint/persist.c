@@ -105,6 +105,20 @@ static void release_frame(struct pawl_saver *saver)
     atomic_store_explicit(&saver->released, ended + 1, memory_order_release);
 }
 
+// Before storage gets a chunk and after it has it; what reads the bytes lies between the two.
+static void look_at_frame(struct pawl_saver *saver)
+{
+    const struct pawl_request *request = saver->current;
+
+    if (!pawl_ring_holds(&saver->ring, request->frame, request->generation)) saver->reused = true;
+}
+
+static int check_reused(const struct pawl_saver *saver)
+{
+    return saver->reused ? pawl_fail(PAWL_EDEVICE, "the host copy was reused for another snapshot "
+                                     "while it was written") : 0;
+}
+
 static int next(void *context, bool wait, uint64_t *chunk, const char **bytes)
 {
     struct pawl_saver *saver = context;
@@ -115,6 +129,8 @@ static int next(void *context, bool wait, uint64_t *chunk, const char **bytes)
         return pawl_belt_next(&saver->belt, saver->in_passing ? NULL : saver->lane[0].stream, wait,
                               chunk, bytes);
     if (saver->next_chunk == count) return 0;
+    look_at_frame(saver);
+    if (saver->reused) return check_reused(saver);
     *chunk = saver->next_chunk++;
     *bytes = pawl_ring_frame(&saver->ring, saver->current->frame) + (*chunk << PAWL_CHUNK_LOG2);
     return 1;
@@ -141,6 +157,8 @@ static void written(void *context, uint64_t chunk)
     if (!saver->ring.frames) {
         pawl_belt_written(&saver->belt, chunk);
         if (pawl_belt_is_filled(&saver->belt)) tell_taken(saver);
+    } else {
+        look_at_frame(saver);
     }
     if (++saver->chunks_written != pawl_sums_chunks(saver->layout.file_bytes)) return;
     saver->current->event.written_ns = pawl_io()->now_ns();
@@ -173,6 +191,7 @@ static int write_and_commit(struct pawl_saver *saver)
     else
         pawl_belt_name(&saver->belt, &saver->commit.attempt);
     int rc = pawl_shard_write(&receipt, saver->commit.directory, &shard);
+    if (!rc) rc = saver->ring.frames ? check_reused(saver) : pawl_belt_check(&saver->belt);
     if (rc) return rc;
     pawl_saver_mark(saver, request->mark, request->step, PAWL_STEP_LOCAL);
     saver->manifest.epoch = request->epoch;
@@ -249,6 +268,7 @@ static void persist(struct pawl_saver *saver)
     saver->current = &saver->request[number % PAWL_REQUESTS];
     saver->next_chunk = saver->chunks_written = 0;
     saver->told_taken = false;
+    saver->reused = false;
     atomic_store_explicit(&saver->written, 0, memory_order_relaxed);
     atomic_store_explicit(&saver->writing, true, memory_order_relaxed);
     set_priority(saver);

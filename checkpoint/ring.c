@@ -45,10 +45,17 @@ char *pawl_ring_frame(const struct pawl_ring *ring, int frame)
     return ring->memory + (uint64_t)frame * ring->frame_bytes;
 }
 
-void pawl_ring_begin(struct pawl_ring *ring, int frame)
+void pawl_ring_begin(struct pawl_ring *ring, int frame, uint64_t generation)
 {
+    // Sequentially consistent: no byte of the snapshot is written before it.
+    atomic_store(&ring->generation[frame], generation);
     ring->frame = pawl_ring_frame(ring, frame);
     ring->handed_count = 0;
+}
+
+bool pawl_ring_holds(const struct pawl_ring *ring, int frame, uint64_t generation)
+{
+    return atomic_load(&ring->generation[frame]) == generation;
 }
 
 // The last stretch that starts at or before memory, or NULL.

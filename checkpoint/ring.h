@@ -14,8 +14,12 @@
 #ifndef PAWL_RING_H
 #define PAWL_RING_H
 
+#include <stdatomic.h>
+
 #include "checkpoint/layout.h"
 #include "kernels/device.h"
+
+enum { PAWL_FRAMES_MAX = 4 };
 
 struct pawl_span {
     uint64_t start, end;  // of the ring, in bytes
@@ -27,12 +31,14 @@ struct pawl_ring {
     uint64_t size_bytes;   // of all frames, or of the slots
     uint64_t frame_bytes;  // the file's length, rounded up to 4096
     int frames;            // 0: slots
+    // Which snapshot a frame holds: set by the trainer before the first byte, looked at by the
+    // saver's thread before and after storage has each chunk. It orders nothing; it shows when
+    // what does order them (saver_private.h, released) has failed.
+    _Atomic uint64_t generation[PAWL_FRAMES_MAX];
     char *frame;           // the one that is being taken
     struct pawl_span *handed;  // ascending, disjoint: promised to be written by others
     int handed_count, handed_room;
 };
-
-enum { PAWL_FRAMES_MAX = 4 };
 
 // memory_bytes: at most so many; 0: one frame. At least 4 chunks, or PAWL_EINVAL.
 int pawl_ring_open(struct pawl_ring *ring, struct pawl_device *device,
@@ -40,8 +46,10 @@ int pawl_ring_open(struct pawl_ring *ring, struct pawl_device *device,
 void pawl_ring_close(struct pawl_ring *ring);
 
 char *pawl_ring_frame(const struct pawl_ring *ring, int frame);
-// A snapshot is taken into that frame from now on; forgets what was handed out.
-void pawl_ring_begin(struct pawl_ring *ring, int frame);
+// That snapshot is taken into that frame from now on; forgets what was handed out.
+void pawl_ring_begin(struct pawl_ring *ring, int frame, uint64_t generation);
+// Whether the frame holds it, still.
+bool pawl_ring_holds(const struct pawl_ring *ring, int frame, uint64_t generation);
 // Where the bytes of [memory, memory + bytes) go, 64-byte aligned; NULL when they are not within
 // one stretch, not aligned, handed out already, or no more can be remembered.
 void *pawl_ring_hand(struct pawl_ring *ring, const struct pawl_layout *layout, const void *memory,

@@ -44,6 +44,7 @@ struct pawl_request {
     struct pawl_save_event event;         // its times so far; the thread's once handed over
     _Atomic int64_t stall_ns;             // by the trainer, also while the thread writes
     int frame;
+    uint64_t generation;                  // what its frame or slots carry while they are its own
     uint64_t mark;                        // its place in steps
     bool urgent;                          // the caller waits: no idle priority
 };
@@ -78,6 +79,7 @@ struct pawl_saver {
     bool fenced;                 // its rest is copied; the handed-out parts are still to come
     bool in_passing;             // the host's way; else the copy stream's
     uint64_t begun;
+    uint64_t generations;        // given so far; unlike begun never taken back
     uint64_t skipped;            // saves that were asked for while there was no place
     struct pawl_request *taking; // the newest; meant while `due`
     struct pawl_text loaded_training, loaded_metadata;
@@ -98,6 +100,7 @@ struct pawl_saver {
     struct pawl_request *current;
     uint64_t next_chunk, chunks_written;
     bool told_taken;
+    bool reused;                 // the frame was taken for another snapshot under our hands
     struct pawl_transfers *transfers;
     struct pawl_commit commit;
     struct pawl_manifest manifest;

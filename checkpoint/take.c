@@ -74,10 +74,11 @@ static int begin(struct pawl_saver *saver, const struct pawl_progress *progress,
     if (!rc) rc = copy_string(&request->metadata, progress->metadata);
     if (rc) fail(saver, rc);
     saver->fenced = false;
+    request->generation = ++saver->generations;
     if (saver->ring.frames)
-        pawl_ring_begin(&saver->ring, request->frame);
+        pawl_ring_begin(&saver->ring, request->frame, request->generation);
     else
-        pawl_belt_begin(&saver->belt);
+        pawl_belt_begin(&saver->belt, request->generation);
     return rc;
 }
 
