@@ -58,17 +58,11 @@ bool pawl_saver_skipped(const struct pawl_saver *saver, int i, uint64_t *step, c
 
 // ---- into the tensors
 
-// Where a part of a shard goes.
-struct piece {
-    uint64_t offset, size;
-    char *memory;
-};
-
 // The pieces of one shard by offset, and who takes chunks of it.
 struct landing {
     struct pawl_saver *saver;
     struct pawl_stream *stream;
-    struct piece *pieces;
+    struct pawl_stretch *pieces;
     size_t count, room;
     pthread_mutex_t lock;  // guards stream
 };
@@ -81,7 +75,7 @@ static int add_piece(struct landing *landing, uint64_t offset, uint64_t size, ch
         if (rc) return rc;
         landing->room = room;
     }
-    landing->pieces[landing->count++] = (struct piece){ offset, size, memory };
+    landing->pieces[landing->count++] = (struct pawl_stretch){ memory, offset, size };
     return 0;
 }
 
@@ -113,7 +107,8 @@ static int find_pieces(struct landing *landing, const struct pawl_part *part,
 
 static int by_offset(const void *a, const void *b)
 {
-    const uint64_t x = ((const struct piece *)a)->offset, y = ((const struct piece *)b)->offset;
+    const uint64_t x = ((const struct pawl_stretch *)a)->offset_bytes;
+    const uint64_t y = ((const struct pawl_stretch *)b)->offset_bytes;
 
     return x < y ? -1 : x > y;
 }
@@ -127,14 +122,14 @@ static int join_pieces(struct landing *landing)
     if (landing->count)
         qsort(landing->pieces, landing->count, sizeof(*landing->pieces), by_offset);
     for (size_t i = 0; i < landing->count; i++) {
-        struct piece *last = count ? &landing->pieces[count - 1] : NULL;
-        const struct piece *piece = &landing->pieces[i];
-        if (last && last->offset + last->size > piece->offset)
+        struct pawl_stretch *last = count ? &landing->pieces[count - 1] : NULL;
+        const struct pawl_stretch *piece = &landing->pieces[i];
+        if (last && last->offset_bytes + last->size_bytes > piece->offset_bytes)
             return pawl_fail(PAWL_ECORRUPT, "two tensors have the same bytes of a file, at %llu",
-                             (unsigned long long)piece->offset);
-        if (last && last->offset + last->size == piece->offset
-            && last->memory + last->size == piece->memory)
-            last->size += piece->size;
+                             (unsigned long long)piece->offset_bytes);
+        if (last && last->offset_bytes + last->size_bytes == piece->offset_bytes
+            && last->memory + last->size_bytes == piece->memory)
+            last->size_bytes += piece->size_bytes;
         else
             landing->pieces[count++] = *piece;
     }
@@ -164,7 +159,7 @@ static size_t piece_after(const struct landing *landing, uint64_t offset)
 
     while (low < high) {
         const size_t middle = low + (high - low) / 2;
-        if (landing->pieces[middle].offset + landing->pieces[middle].size <= offset)
+        if (landing->pieces[middle].offset_bytes + landing->pieces[middle].size_bytes <= offset)
             low = middle + 1;
         else
             high = middle;
@@ -183,12 +178,12 @@ static int take_chunk(void *context, uint64_t offset, const char *bytes, size_t 
 
     if (!host) pthread_mutex_lock(&landing->lock);
     for (size_t i = piece_after(landing, offset);
-         i < landing->count && landing->pieces[i].offset < end; i++) {
-        const struct piece *piece = &landing->pieces[i];
-        const uint64_t from = piece->offset > offset ? piece->offset : offset;
-        const uint64_t piece_end = piece->offset + piece->size;
+         i < landing->count && landing->pieces[i].offset_bytes < end; i++) {
+        const struct pawl_stretch *piece = &landing->pieces[i];
+        const uint64_t from = piece->offset_bytes > offset ? piece->offset_bytes : offset;
+        const uint64_t piece_end = piece->offset_bytes + piece->size_bytes;
         const uint64_t to = piece_end < end ? piece_end : end;
-        char *out = piece->memory + (from - piece->offset);
+        char *out = piece->memory + (from - piece->offset_bytes);
         if (host)
             memcpy(out, bytes + (from - offset), to - from);
         else
@@ -209,10 +204,25 @@ static char *place_chunk(void *context, uint64_t offset, size_t size)
     const size_t i = piece_after(landing, offset);
 
     if (!landing->saver->in_passing || i == landing->count) return NULL;
-    const struct piece *piece = &landing->pieces[i];
-    if (piece->offset > offset || piece->offset + piece->size < offset + size) return NULL;
-    char *to = piece->memory + (offset - piece->offset);
+    const struct pawl_stretch *piece = &landing->pieces[i];
+    if (piece->offset_bytes > offset || piece->offset_bytes + piece->size_bytes < offset + size)
+        return NULL;
+    char *to = piece->memory + (offset - piece->offset_bytes);
     return (uintptr_t)to % PAGE ? NULL : to;
+}
+
+static int check_digests(const struct landing *landing, const char *directory,
+                         const struct pawl_manifest_file *shard)
+{
+    const struct pawl_ring *ring = &landing->saver->ring;
+    const struct pawl_landed landed = {
+        .device = landing->saver->device, .stream = landing->stream, .pieces = landing->pieces,
+        .piece_count = landing->count, .room = ring->memory,
+        .room_bytes = ring->size_bytes < PAWL_CHUNK_BYTES ? ring->size_bytes : PAWL_CHUNK_BYTES };
+    char path[PAWL_PATH_MAX];
+
+    const int rc = pawl_path_join(path, directory, shard->name);
+    return rc ? rc : pawl_digests_landed(&landed, shard, path);
 }
 
 static int read_shards(struct pawl_saver *saver, struct pawl_stream *stream,
@@ -228,6 +238,7 @@ static int read_shards(struct pawl_saver *saver, struct pawl_stream *stream,
     for (int rank = 0; !rc && rank < manifest->ranks; rank++) {
         rc = find_landing(&landing, document, manifest->files[1 + 2 * rank].name);
         if (!rc) rc = pawl_shard_read(directory, manifest, rank, &sink);
+        if (!rc) rc = check_digests(&landing, directory, &manifest->files[1 + 2 * rank]);
     }
     pthread_mutex_destroy(&landing.lock);
     pawl_free(landing.pieces);

@@ -34,6 +34,8 @@ int pawl_manifest_new(struct pawl_manifest *out, int ranks)
 
 void pawl_manifest_free(struct pawl_manifest *manifest)
 {
+    for (int i = 0; manifest->files && i < manifest->file_count; i++)
+        pawl_free(manifest->files[i].digests);
     pawl_free(manifest->files);
     manifest->files = NULL;
 }
@@ -48,6 +50,14 @@ static void write_file(struct pawl_text *text, const struct pawl_manifest_file *
     pawl_text_format(text, "{\"name\":\"%s\",\"bytes\":%llu", file->name,
                      (unsigned long long)file->bytes);
     if (!shard) pawl_text_format(text, ",\"crc32c\":\"%08lx\"", (unsigned long)file->crc);
+    for (int i = 0; i < file->digest_count; i++) {
+        const struct pawl_manifest_digest *digest = &file->digests[i];
+        pawl_text_format(text, "%s{\"offset\":%llu,\"bytes\":%llu,\"sum\":\"%016llx%016llx\"}",
+                         i ? "," : ",\"digests\":[", (unsigned long long)digest->offset,
+                         (unsigned long long)digest->bytes, (unsigned long long)digest->sum[0],
+                         (unsigned long long)digest->sum[1]);
+    }
+    if (file->digest_count) pawl_text_add(text, "]", 1);
     pawl_text_add(text, "}", 1);
 }
 
@@ -95,16 +105,53 @@ static bool whole(const json_t *value, uint64_t max, uint64_t *out)
     return true;
 }
 
-static bool read_crc(const json_t *value, uint32_t *out)
+// Exactly so many words of 8 digits each.
+static bool read_hex(const json_t *value, uint32_t *out, size_t words)
 {
-    unsigned long crc = 0;
     const char *text = json_string_value(value);
+    unsigned long word = 0;
 
-    if (!text || strlen(text) != 8 || strspn(text, "0123456789abcdef") != 8
-        || sscanf(text, "%8lx", &crc) != 1)
+    if (!text || strlen(text) != 8 * words || strspn(text, "0123456789abcdef") != 8 * words)
         return false;
-    *out = (uint32_t)crc;
+    for (size_t i = 0; i < words; i++) {
+        if (sscanf(text + 8 * i, "%8lx", &word) != 1) return false;
+        out[i] = (uint32_t)word;
+    }
     return true;
+}
+
+// Ascending, none beside or over another's bytes, all within the file.
+static bool read_digest(const json_t *entry, const struct pawl_manifest_file *file,
+                        struct pawl_manifest_digest *out, uint64_t from)
+{
+    uint32_t words[4];
+
+    if (!whole(json_object_get(entry, "offset"), file->bytes, &out->offset)
+        || !whole(json_object_get(entry, "bytes"), file->bytes - out->offset, &out->bytes)
+        || !read_hex(json_object_get(entry, "sum"), words, 4))
+        return false;
+    out->sum[0] = (uint64_t)words[0] << 32 | words[1];
+    out->sum[1] = (uint64_t)words[2] << 32 | words[3];
+    return out->bytes && out->offset >= from;
+}
+
+static int read_digests(const json_t *digests, struct pawl_manifest_file *file, const char *path)
+{
+    const size_t count = json_array_size(digests);
+    uint64_t from = 0;
+
+    if (!count || count > INT32_MAX) return 0;
+    int rc = pawl_alloc(&file->digests, count * sizeof(*file->digests), "digests");
+    if (rc) return rc;
+    for (size_t i = 0; i < count; i++) {
+        struct pawl_manifest_digest *digest = &file->digests[i];
+        if (!read_digest(json_array_get(digests, i), file, digest, from))
+            return pawl_fail(PAWL_ECORRUPT, "%s: digest %zu of %s makes no sense", path, i,
+                             file->name);
+        from = digest->offset + digest->bytes;
+        file->digest_count++;
+    }
+    return 0;
 }
 
 static bool read_file(const json_t *entry, struct pawl_manifest_file *file, bool shard)
@@ -113,7 +160,7 @@ static bool read_file(const json_t *entry, struct pawl_manifest_file *file, bool
 
     if (!name || strcmp(name, file->name)) return false;
     if (!whole(json_object_get(entry, "bytes"), INT64_MAX, &file->bytes)) return false;
-    return shard || read_crc(json_object_get(entry, "crc32c"), &file->crc);
+    return shard || read_hex(json_object_get(entry, "crc32c"), &file->crc, 1);
 }
 
 static bool read_identity(const json_t *root, struct pawl_manifest *out)
@@ -163,12 +210,15 @@ static int read_object(struct pawl_manifest *out, const json_t *root, const char
                        json_array_size(files), manifest.file_count);
         goto out;
     }
-    for (int i = 0; i < manifest.file_count; i++)
-        if (!read_file(json_array_get(files, (size_t)i), &manifest.files[i], is_shard(i))) {
+    for (int i = 0; i < manifest.file_count && !rc; i++) {
+        const json_t *entry = json_array_get(files, (size_t)i);
+        if (!read_file(entry, &manifest.files[i], is_shard(i)))
             rc = pawl_fail(PAWL_ECORRUPT, "%s: its entry for %s makes no sense", path,
                            manifest.files[i].name);
-            goto out;
-        }
+        else if (is_shard(i))
+            rc = read_digests(json_object_get(entry, "digests"), &manifest.files[i], path);
+    }
+    if (rc) goto out;
     *out = manifest;
     return 0;
 out:

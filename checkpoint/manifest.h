@@ -11,7 +11,9 @@
 //
 // Files are in exactly this order: the document, then each rank's shard and its sums. A shard has
 // no checksum here because its table of sums, which is checked, has one per chunk. The table's is
-// the one that it ends with, of all its bytes before.
+// the one that it ends with, of all its bytes before. A shard whose tensors were digested on the
+// device has "digests":[{"offset":4096,"bytes":8388608,"sum":"<32 hex>"}], too: kernels/digest.h
+// over those bytes of the file, ascending, the two sums as 16 digits each.
 
 #ifndef PAWL_MANIFEST_H
 #define PAWL_MANIFEST_H
@@ -21,10 +23,16 @@
 
 enum { PAWL_MANIFEST_BYTES_MAX = 64 << 20 };
 
+struct pawl_manifest_digest {
+    uint64_t offset, bytes, sum[2];
+};
+
 struct pawl_manifest_file {
     char name[40];
     uint64_t bytes;
     uint32_t crc;  // of the document and the sums
+    struct pawl_manifest_digest *digests;  // of a shard, owned; NULL: there are none
+    int digest_count;
 };
 
 struct pawl_manifest {

@@ -208,7 +208,8 @@ static int write_snapshot(struct pawl_saver *saver)
         int rc = pawl_stream_wait(saver->lane[frame].stream);
         if (!rc)
             rc = pawl_digests_check(&saver->digests, &saver->layout, frame,
-                                    pawl_ring_frame(&saver->ring, frame));
+                                    pawl_ring_frame(&saver->ring, frame),
+                                    pawl_manifest_shard(&saver->manifest, 0));
         if (rc) return rc;
         tell_taken(saver);
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "checkpoint/attempt.h"
+#include "checkpoint/digest.h"
 #include "checkpoint/keep.h"
 #include "checkpoint/recover.h"
 #include "checkpoint/shard.h"
@@ -106,6 +107,16 @@ bool pawl_snapshot_is(const char *path)
     return !pawl_path_join(manifest, path, "document.json") && !pawl_io()->lstat(manifest, &of);
 }
 
+static int verify_shard(const char *directory, const struct pawl_manifest *manifest, int rank)
+{
+    const struct pawl_manifest_file *shard = &manifest->files[1 + 2 * rank];
+    char path[PAWL_PATH_MAX];
+
+    int rc = pawl_shard_read(directory, manifest, rank, NULL);
+    if (!rc) rc = pawl_path_join(path, directory, shard->name);
+    return rc ? rc : pawl_digests_verify(path, shard);
+}
+
 static int verify(const char *path, const struct pawl_manifest *manifest)
 {
     json_t *document = NULL;
@@ -113,7 +124,7 @@ static int verify(const char *path, const struct pawl_manifest *manifest)
     int rc = pawl_recover_document(&document, path, manifest);
     if (!rc) json_decref(document);
     for (int rank = 0; !rc && rank < manifest->ranks; rank++)
-        rc = pawl_shard_read(path, manifest, rank, NULL);
+        rc = verify_shard(path, manifest, rank);
     return rc;
 }
 

@@ -11,7 +11,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 
-enum { STRINGS_ROOM = 64 << 10 };
+enum { STRINGS_ROOM = 64 << 10, MANIFEST_ROOM = 4096, DIGEST_ROOM = 112 };
 
 // ---- opening
 
@@ -125,14 +125,15 @@ static int take_room(struct pawl_saver *saver)
     const struct pawl_layout *layout = &saver->layout;
 
     int rc = pawl_ring_open(&saver->ring, saver->device, layout, saver->host_memory_bytes);
-    if (!rc && saver->digest && !saver->in_passing && !saver->read_only)
-        rc = pawl_digests_open(&saver->digests, saver->device, layout, &saver->ring);
     if (!rc && !saver->ring.frames)
         rc = pawl_belt_open(&saver->belt, layout, saver->ring.memory,
                             saver->ring.size_bytes >> PAWL_CHUNK_LOG2, saver->in_passing);
     if (!rc && !saver->read_only) rc = pawl_transfers_open(&saver->transfers, PAWL_SHARD_DEPTH);
     if (!rc) rc = pawl_alloc(&saver->sums, pawl_sums_bytes(layout->file_bytes), "checksums");
     if (!rc) rc = pawl_manifest_new(&saver->manifest, 1);
+    if (!rc && saver->digest && !saver->in_passing && !saver->read_only)
+        rc = pawl_digests_open(&saver->digests, saver->device, layout, &saver->ring,
+                               pawl_manifest_shard(&saver->manifest, 0));
     if (!rc)
         rc = pawl_text_reserve(&saver->document, layout->index.size + 2 * STRINGS_ROOM
                                + (saver->architecture ? strlen(saver->architecture) : 0));
@@ -140,7 +141,10 @@ static int take_room(struct pawl_saver *saver)
         rc = pawl_text_reserve(&saver->request[i].training, STRINGS_ROOM);
         if (!rc) rc = pawl_text_reserve(&saver->request[i].metadata, STRINGS_ROOM);
     }
-    if (!rc) rc = pawl_text_reserve(&saver->commit.manifest, 4096);
+    if (!rc)
+        rc = pawl_text_reserve(&saver->commit.manifest, MANIFEST_ROOM
+                               + (saver->digests.sums ? (size_t)layout->stretch_count : 0)
+                                     * DIGEST_ROOM);
     for (int i = 0; !rc && (i < saver->ring.frames || !i); i++)
         rc = open_lane(&saver->lane[i], saver->device);
     saver->commit.where = saver->where;

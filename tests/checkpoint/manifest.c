@@ -40,6 +40,50 @@ Test(manifest, sense)
     pawl_manifest_free(&manifest);
 }
 
+#define DIGESTED(list) HEAD REST "\"files\":[" DOCUMENT ",{\"name\":" \
+    "\"shard-00000.safetensors\",\"bytes\":600,\"digests\":" list "}," SUMS "]}"
+#define DIGEST(offset, bytes) "{\"offset\":" #offset ",\"bytes\":" #bytes \
+    ",\"sum\":\"00000000000000020123456789abcdef\"}"
+
+Test(manifest, digests)
+{
+    static const char *const wrong[] = {
+        DIGESTED("[1]"), DIGESTED("[" DIGEST(601, 1) "]"), DIGESTED("[" DIGEST(590, 11) "]"),
+        DIGESTED("[" DIGEST(-1, 11) "]"), DIGESTED("[" DIGEST(8, 0) "]"),
+        DIGESTED("[" DIGEST(8, 16) "," DIGEST(23, 8) "]"),
+        DIGESTED("[" DIGEST(80, 16) "," DIGEST(8, 8) "]"),
+        DIGESTED("[{\"offset\":8,\"bytes\":8}]"),
+        DIGESTED("[{\"offset\":8,\"bytes\":8,\"sum\":\"0123\"}]"),
+        DIGESTED("[{\"offset\":8,\"bytes\":8,\"sum\":\"0000000000000002012345678zabcdef\"}]"),
+    };
+    struct pawl_manifest manifest, again;
+    struct pawl_text text = { 0 };
+
+    cr_assert_eq(read_sealed(DIGESTED("[" DIGEST(8, 16) "," DIGEST(24, 576) "]"), &manifest), 0,
+                 "%s", pawl_error());
+    const struct pawl_manifest_file *shard = pawl_manifest_shard(&manifest, 0);
+    cr_assert_eq(shard->digest_count, 2);
+    cr_expect_eq(shard->digests[1].offset, 24);
+    cr_expect_eq(shard->digests[1].bytes, 576);
+    cr_expect_eq(shard->digests[0].sum[0], 2);
+    cr_expect_eq(shard->digests[0].sum[1], 0x0123456789abcdef);
+    cr_assert_eq(pawl_manifest_write(&text, &manifest), 0);
+    cr_assert_eq(pawl_manifest_read(&again, text.bytes, text.size, "M"), 0, "%s", pawl_error());
+    cr_assert_eq(again.files[1].digest_count, 2);
+    cr_expect_arr_eq(again.files[1].digests, shard->digests, 2 * sizeof(*shard->digests));
+    pawl_manifest_free(&again);
+    pawl_manifest_free(&manifest);
+    pawl_text_free(&text);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        cr_expect_eq(read_sealed(wrong[i], &manifest), PAWL_ECORRUPT, "%s", wrong[i]);
+        cr_expect_not_null(strstr(pawl_error(), "digest"), "%s", pawl_error());
+    }
+    // What a later pawl may put there.
+    cr_assert_eq(read_sealed(DIGESTED("{\"kind\":\"another\"}"), &manifest), 0);
+    cr_expect_eq(manifest.files[1].digest_count, 0);
+    pawl_manifest_free(&manifest);
+}
+
 Test(manifest, nonsense)
 {
     static const struct {
