@@ -106,11 +106,11 @@ int pawl_plugin_open(const struct pawl_plugin **out, const char *library, const 
     const int rc = find(&handle, library, variable);
     if (rc) return rc;
     const struct pawl_plugin *plugin = dlsym(handle, "pawl_plugin");
-    if (!plugin) return pawl_fail(PAWL_ENOTSUP, "%s is no plugin of pawl", library);
+    if (!plugin)
+        return pawl_fail(PAWL_ENOTSUP, "the %s that is found is no plugin of pawl", library);
     if (!fits(plugin))
-        return pawl_fail(PAWL_ENOTSUP, "%s belongs to another build of pawl (its version is %u, "
-                         "this one's %u). try: cmake --build and --install, which make both",
-                         library, plugin->version, PAWL_PLUGIN_VERSION);
+        return pawl_fail(PAWL_ENOTSUP, "the %s that is found belongs to another build of pawl. "
+                         "try: cmake --build and --install, which make both", library);
     pthread_mutex_lock(&starting);
     plugin->start(&services);
     pthread_mutex_unlock(&starting);

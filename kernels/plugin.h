@@ -38,6 +38,8 @@ struct pawl_plugin {
     const struct pawl_ops *ops[PAWL_PLUGIN_TYPES];
 };
 
+extern PAWL_API const struct pawl_plugin pawl_plugin;  // defined by each plugin
+
 #define PAWL_PLUGIN_SIZES \
     .version = PAWL_PLUGIN_VERSION, .services_bytes = sizeof(struct pawl_services), \
     .device_bytes = sizeof(struct pawl_device), .kind_bytes = sizeof(struct pawl_device_kind), \
@@ -45,6 +47,7 @@ struct pawl_plugin {
 
 // What pawl_plugin_open gives as start().
 void pawl_services_set(const struct pawl_services *services);
+const struct pawl_services *pawl_services(void);  // in a plugin: what it was given
 
 // Opens `library` ("libpawl-cuda.so") and starts it: the file that the environment's `variable`
 // names; else the one beside the program or the library that holds this function, or where

@@ -113,8 +113,8 @@ static __device__ inline float block_max(float x, float *room)
     X(group_norm) X(group_norm_back) X(cell) X(prelu) X(prelu_back) X(rope) X(attention) \
     X(attention_back) X(activate) X(activate_back) X(add) X(dropout) X(softmax) X(log_softmax) \
     X(softmax_back) X(move) X(fill) X(multiply) X(scale) X(maximum) X(maximum_back) X(bias) \
-    X(column_sum) X(cross_entropy) X(mean_square) X(binary_cross_entropy) X(sum) X(digest) \
-    X(norm) X(update) X(narrow) X(widen)
+    X(column_sum) X(cross_entropy) X(mean_square) X(binary_cross_entropy) X(narrow) \
+    X(widen) X(sum) X(digest) X(norm) X(update)
 
 #define CUDA_PROTOTYPE(name) \
     extern "C" __attribute__((weak)) std::remove_pointer<decltype(pawl_ops::name)>::type CUDA(name);

@@ -14,6 +14,11 @@ void pawl_services_set(const struct pawl_services *services)
     pawl = *services;
 }
 
+const struct pawl_services *pawl_services(void)
+{
+    return &pawl;
+}
+
 int pawl_fail(int code, const char *format, ...)
 {
     char words[1024];

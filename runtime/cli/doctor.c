@@ -121,6 +121,23 @@ static json_t *launcher_facts(void)
     return json_pack("{s:s, s:i, s:i}", "kind", "single", "rank", 0, "ranks", 1);
 }
 
+// A row for each GPU, or null.
+static json_t *gpu_facts(void)
+{
+    json_t *rows = json_array();
+    struct pawl_gpu gpu;
+
+    for (int i = 0; !pawl_device_gpu(&gpu, i); i++)
+        json_array_append_new(rows, json_pack(
+            "{s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i}", "name", gpu.name, "memory_bytes",
+            (json_int_t)gpu.bytes, "free_bytes", (json_int_t)gpu.free_bytes, "major", gpu.major,
+            "minor", gpu.minor, "multiprocessors", gpu.multiprocessors, "driver", gpu.driver,
+            "runtime", gpu.runtime));
+    if (json_array_size(rows)) return rows;
+    json_decref(rows);
+    return json_null();
+}
+
 static int disk_facts(json_t **out, const char *directory)
 {
     struct pawl_disk disk;
@@ -151,6 +168,26 @@ static const char *text(const json_t *facts, const char *name)
     return value ? value : "";
 }
 
+// CUDA's way to write a version: 1000 * major + 10 * minor.
+static void print_gpus(const json_t *facts)
+{
+    const json_t *rows = json_object_get(facts, "gpu"), *gpu;
+    char all[PAWL_WORDS], left[PAWL_WORDS];
+    size_t i;
+
+    if (!json_is_array(rows)) printf("gpu        none: %s\n", text(facts, "gpu_why"));
+    json_array_foreach(rows, i, gpu) {
+        const int driver = (int)number(gpu, "driver"), runtime = (int)number(gpu, "runtime");
+
+        printf("%s cuda:%zu %s, %s (%s free), sm_%.0f%.0f, %.0f multiprocessors; the driver knows "
+               "CUDA %d.%d, pawl was built with %d.%d\n", i ? "          " : "gpu       ", i,
+               text(gpu, "name"), pawl_words_bytes(all, number(gpu, "memory_bytes")),
+               pawl_words_bytes(left, number(gpu, "free_bytes")), number(gpu, "major"),
+               number(gpu, "minor"), number(gpu, "multiprocessors"), driver / 1000,
+               driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    }
+}
+
 static void print_machine(const json_t *facts)
 {
     const json_t *cpu = json_object_get(facts, "cpu"), *memory = json_object_get(facts, "memory");
@@ -162,7 +199,8 @@ static void print_machine(const json_t *facts)
            text(cpu, "instruction_set"), number(cpu, "cores"), number(cpu, "threads"));
     if (number(cpu, "fma_gflops") > 0)
         printf(", %.0f GFLOP/s of multiply-adds", number(cpu, "fma_gflops"));
-    printf("\ngpu        none: %s\n", text(facts, "gpu_why"));
+    putchar('\n');
+    print_gpus(facts);
     printf("memory     %s, %s available", pawl_words_bytes(a, number(memory, "total_bytes")),
            pawl_words_bytes(b, number(memory, "available_bytes")));
     if (json_is_integer(json_object_get(memory, "limit_bytes")))
@@ -206,10 +244,10 @@ int pawl_verb_doctor(const struct pawl_options *o)
         goto out;
     if ((rc = disk_facts(&dir, o->dir ? o->dir : ".")))
         goto out;
-    facts = json_pack("{s:s, s:o, s:n, s:s, s:o, s:o, s:o, s:o}", "version", PAWL_VERSION, "cpu",
-                      cpu_facts(device), "gpu", "gpu_why", pawl_device_why_host(), "memory",
-                      memory_facts(), "io_uring", uring_facts(), "launcher", launcher_facts(),
-                      "dir", json_incref(dir));
+    facts = json_pack("{s:s, s:o, s:o, s:s?, s:o, s:o, s:o, s:o}", "version", PAWL_VERSION, "cpu",
+                      cpu_facts(device), "gpu", gpu_facts(), "gpu_why", pawl_device_why_host(),
+                      "memory", memory_facts(), "io_uring", uring_facts(), "launcher",
+                      launcher_facts(), "dir", json_incref(dir));
     if (!facts) {
         rc = pawl_fail(PAWL_ENOMEM, "doctor: no memory for the facts");
         goto out;

@@ -279,11 +279,21 @@ static void keep_configuration(const struct train *run)
     json_decref(all);
 }
 
+// The device, and why it is the host where a GPU would have been taken.
+static void device_words(char out[512], const struct train *run)
+{
+    const char *wanted = run->options->device, *why = NULL;
+
+    if (run->device->host && (!wanted || !strcmp(wanted, "auto"))) why = pawl_device_why_host();
+    snprintf(out, 512, "%.127s%s%.360s", run->device->words, why ? "; no GPU: " : "",
+             why ? why : "");
+}
+
 static void tell_start(struct train *run)
 {
     const struct pawl_model *model = pawl_trainer_model(run->trainer);
     const bool tokens = reads_tokens(run);
-    char words[128];
+    char words[128], device[512];
     json_t *skipped = json_array();
     const char *path, *why;
     uint64_t step;
@@ -293,10 +303,11 @@ static void tell_start(struct train *run)
                                                  "path", path, "why", why));
     snprintf(words, sizeof(words), "%.63s, %.3g M parameters", model->architecture.name,
              (double)model->param_count / 1e6);
+    device_words(device, run);
     const int64_t sequence = run->settings.sequence ? run->settings.sequence
                                                     : model->architecture.layers[0].in.shape.dim[0];
     pawl_report_start(run->report, &(struct pawl_report_start){
-        .device = run->device->kind->name, .device_words = run->device->words, .model = words,
+        .device = run->device->kind->name, .device_words = device, .model = words,
         .data = pawl_data_info(run->data)->words, .ranks = 1, .params = model->param_count,
         .state_bytes = run->saver ? pawl_saver_state_bytes(run->saver) : 0,
         .ring_bytes = run->saver ? pawl_saver_ring_bytes(run->saver) : 0,
