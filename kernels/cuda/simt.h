@@ -34,7 +34,7 @@
 
 #else
 
-#error "the fibers of g++ come here"
+#include "kernels/simt/lane.h"
 
 #endif
 #endif
