@@ -17,7 +17,7 @@ breaches() {
     (
         cd "$1"
         find kernels checkpoint runtime bench tests examples 2>/dev/null |
-            grep -E '\.(c|h|cu|cuh)$' | sort >"$work/files"
+            grep -E '\.(c|h|cc|cu|cuh)$' | sort >"$work/files"
         xargs awk -f "$rules" <"$work/files"
         find tests examples -name '*.sh' >>"$work/files" 2>/dev/null || true
         ls go .ci/run >>"$work/files" 2>/dev/null || true
@@ -26,17 +26,20 @@ breaches() {
     )
 }
 
-# must_find RULE LINES...: the lines, as a file, break the rule.
+# must_find RULE LINES...: the lines, as a file of C, of C++ or of CUDA C, break the rule.
 must_find() {
     rule=$1
     shift
-    rm -rf "$work/tree"
-    mkdir -p "$work/tree/runtime"
-    printf '%s\n' "$@" >"$work/tree/runtime/x.h"
-    if ! breaches "$work/tree" | grep -q "^runtime/x.h $rule "; then
-        echo "house: did not notice a breach of '$rule'"
-        exit 1
-    fi
+    for file in x.h x.cc x.cu; do
+        [ "$rule" != todo ] || file=x.h
+        rm -rf "$work/tree"
+        mkdir -p "$work/tree/runtime"
+        printf '%s\n' "$@" >"$work/tree/runtime/$file"
+        if ! breaches "$work/tree" | grep -q "^runtime/$file $rule "; then
+            echo "house: did not notice a breach of '$rule' in $file"
+            exit 1
+        fi
+    done
 }
 
 rules=$(dirname "$0")

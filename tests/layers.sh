@@ -10,7 +10,7 @@ edges() {
     (
         cd "$1"
         find kernels checkpoint runtime bench tests examples 2>/dev/null |
-            grep -E '\.(c|h|cu|cuh)$' | sort | xargs awk '
+            grep -E '\.(c|h|cc|cu|cuh)$' | sort | xargs awk '
             match($0, /^[ \t]*#[ \t]*include[ \t]*"[^"]+"/) {
                 name = substr($0, RSTART, RLENGTH); gsub(/^[^"]*"|"$/, "", name)
                 dir = FILENAME; sub(/[^\/]*$/, "", dir)

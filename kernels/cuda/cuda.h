@@ -56,6 +56,11 @@ static inline unsigned blocks_for(int64_t n, int threads)
 // Keeps the first failure of a launch in the stream (kernels/cuda/device.c, or simt's engine).
 extern "C" void pawl_cuda_launched(struct pawl_stream *s);
 
+// Memory for what an operation needs between its own kernels; the stream's, so that two streams
+// never meet in it. What lies there is anyone's from the next operation on.
+enum { PAWL_CUDA_SCRATCH_BYTES = 64 << 20 };
+extern "C" void *pawl_cuda_scratch(struct pawl_stream *s);
+
 #define LAUNCH(kernel, grid, block, shared_bytes, s, ...) \
     do { \
         if ((s)->fault) break; \

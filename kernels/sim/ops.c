@@ -1,4 +1,5 @@
-// ops.c - the pretend GPU's operations: the host's, on the stream's thread, one at a time.
+// ops.c - the pretend GPU's operations: the host's or the GPU's, on the stream's thread, one at a
+// time.
 
 #include "kernels/sim/calls.h"
 #include "kernels/sim/sim.h"
@@ -13,6 +14,17 @@
 #define ARGUMENT(type, name) , call->name
 #define S_ARGUMENT(type, name) , &call->name
 
+// What a kernel did wrong (libpawl-simt.so) fails the stream.
+static void take_fault(struct sim_stream *stream)
+{
+    if (!stream->host->fault) return;
+    pthread_mutex_lock(&stream->lock);
+    if (!stream->reason) stream->reason = stream->host->reason;
+    pthread_mutex_unlock(&stream->lock);
+    stream->host->fault = 0;
+    stream->host->reason = NULL;
+}
+
 // queue_NAME has NAME's signature; run_NAME is what the stream's thread then does.
 #define DEFINE(op, LIST)                                                                        \
     struct op##_call {                                                                          \
@@ -24,8 +36,9 @@
         const struct op##_call *call = opaque;                                                  \
         struct sim *sim = sim_of(&stream->stream);                                              \
         pthread_mutex_lock(&sim->kernels);                                                      \
-        sim->host->ops->op(stream->host LIST(ARGUMENT, ARGUMENT, S_ARGUMENT));                  \
+        sim->ops.op(stream->host LIST(ARGUMENT, ARGUMENT, S_ARGUMENT));                         \
         pthread_mutex_unlock(&sim->kernels);                                                    \
+        take_fault(stream);                                                                     \
     }                                                                                           \
     static void queue_##op(struct pawl_stream *s LIST(D_PARAMETER, D_PARAMETER, S_PARAMETER))   \
     {                                                                                           \

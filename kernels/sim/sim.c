@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/memory.h"
+#include "kernels/plugin.h"
 
 static const char *const fault_kinds[SIM_FAULT_KINDS] = { "", "copy:", "op:", "alloc:" };
 
@@ -30,6 +31,22 @@ static int read_wishes(struct sim *sim)
             sim->fault_kind = (enum sim_fault_kind)i;
     return whole_number(&sim->fault_at, "PAWL_SIM_FAULT",
                         fault + strlen(fault_kinds[sim->fault_kind]));
+}
+
+// The kernels that PAWL_SIM_KERNELS names.
+static int choose_kernels(struct sim *sim)
+{
+    const char *kernels = getenv("PAWL_SIM_KERNELS");
+    const struct pawl_plugin *plugin = NULL;
+
+    sim->ops = *sim->host->ops;
+    if (!kernels || !strcmp(kernels, "host")) return 0;
+    if (strcmp(kernels, "cuda"))
+        return pawl_fail(PAWL_EINVAL, "PAWL_SIM_KERNELS: '%.32s' is unknown; known: host cuda",
+                         kernels);
+    const int rc = pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY");
+    if (!rc) pawl_ops_overlay(&sim->ops, plugin->ops[PAWL_PLUGIN_FP32]);
+    return rc;
 }
 
 bool sim_fails(struct sim *sim, enum sim_fault_kind kind)
@@ -67,6 +84,7 @@ static int sim_open(struct pawl_device **out, const char *name, int threads)
     rc = read_wishes(sim);
     if (!rc) rc = sim_space_open(sim);
     if (!rc) rc = pawl_device_open(&sim->host, "host", threads);
+    if (!rc) rc = choose_kernels(sim);
     if (rc) {
         sim_close(&sim->device);
         return rc;

@@ -4,7 +4,8 @@
 //                                      |  ^
 //                                 event_record, event_before
 //
-// It behaves as a GPU does where that matters to whoever uses one, and computes the host's bits:
+// It behaves as a GPU does where that matters to whoever uses one, and computes the host's bits,
+// unless its kernels are the GPU's:
 //
 //     streams   are first in, first out, and run beside each other and beside their caller
 //     memory    of the device has addresses that host code cannot touch: it ends with SIGSEGV
@@ -18,6 +19,8 @@
 //                            a missing event shows; 0 or unset: none
 //     PAWL_SIM_FAULT=12      the 12th call queued on any stream fails; copy:3, op:3 and alloc:3
 //                            count only copies, only operations, only requests for memory
+//     PAWL_SIM_KERNELS=cuda  operations are the GPU's kernels, a fiber for each of their threads
+//                            (kernels/simt/lane.h), and not the host's
 //
 // Address space, reserved once when the device opens:
 //
@@ -77,6 +80,7 @@ struct sim_block {
 struct sim {
     struct pawl_device device;    // first
     struct pawl_device *host;     // computes
+    struct pawl_ops ops;          // the host's, or libpawl-simt.so's
     pthread_mutex_t kernels;      // held by the one operation that runs: the host's pool is one
     char *base;                   // of the three spaces
     pthread_mutex_t lock;         // guards blocks, streams, opened

@@ -10,11 +10,12 @@
 
 #include <stddef.h>
 
-#if defined(PAWL_SIMT_UCONTEXT) || !(defined(__x86_64__) || defined(__aarch64__))
+#if (defined(__x86_64__) || defined(__aarch64__)) && !defined(PAWL_SIMT_UCONTEXT)
+#define PAWL_FIBER_ASSEMBLY
+typedef void *fiber_state;  // its stack pointer; the registers lie there
+#else
 #include <ucontext.h>
 typedef ucontext_t fiber_state;
-#else
-typedef void *fiber_state;  // its stack pointer; the registers lie there
 #endif
 
 struct fiber {

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "kernels/host/host.h"
+#include "kernels/plugin.h"
 
 #if defined(__x86_64__)
 extern const struct pawl_ops pawl_host_ops_wide;
@@ -22,28 +23,69 @@ static const struct pawl_ops *wide(void)
 static const struct pawl_ops *wide(void) { return NULL; }
 #endif
 
-static const char *const names[COMMON_SETS] = { "plain", "avx2", "avx512", "wide" };
+#ifdef PAWL_SIMT
+static struct pawl_ops simt_ops;
+
+// On the host device, since its memory is what the tests have.
+static const struct pawl_ops *simt(void)
+{
+    const struct pawl_plugin *plugin = NULL;
+    struct pawl_device *host = NULL;
+
+    setenv("PAWL_SIMT_SEED", "1", 0);
+    cr_assert_eq(pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY"), 0, "%s",
+                 pawl_error());
+    cr_assert_eq(pawl_device_open(&host, "host", 1), 0);
+    simt_ops = *host->ops;
+    pawl_ops_overlay(&simt_ops, plugin->ops[PAWL_PLUGIN_FP32]);
+    pawl_device_close(host);
+    return &simt_ops;
+}
+#else
+static const struct pawl_ops *simt(void) { return NULL; }
+#endif
+
+// A row of the table below: the host device with an instruction set, or with other operations.
+static const struct {
+    const char *name, *isa;
+    const struct pawl_ops *(*ops)(void);  // NULL: its own
+} rows[COMMON_SETS] = {
+    { "plain", "plain", NULL }, { "avx2", "avx2", NULL }, { "avx512", "avx512", NULL },
+    { "wide", "avx2", wide }, { "simt", "plain", simt },
+};
+
+static const struct common_set *opened;  // the one in use
+
+// Kernels say in their stream what they did wrong; all that follows is then skipped.
+static void no_fault(void)
+{
+    for (int t = 0; opened && t < COMMON_THREADS; t++)
+        cr_assert(!opened->stream[t]->fault, "%s: %s", opened->name, opened->stream[t]->reason);
+}
 
 bool common_open(struct common_set *set, int index)
 {
-    const bool is_wide = !strcmp(names[index], "wide");
+    const struct pawl_ops *ops = rows[index].ops ? rows[index].ops() : NULL;
 
     memset(set, 0, sizeof(*set));
-    set->name = names[index];
-    if (is_wide && !wide()) return false;
-    setenv("PAWL_ISA", is_wide ? "avx2" : set->name, 1);
+    set->name = rows[index].name;
+    if (rows[index].ops && !ops) return false;
+    setenv("PAWL_ISA", rows[index].isa, 1);
     for (int t = 0; t < COMMON_THREADS; t++) {
         const int rc = pawl_device_open(&set->device[t], "host", t + 1);
         if (rc == PAWL_ENOTSUP && !t) return false;
         cr_assert_eq(rc, 0, "%s", pawl_error());
-        if (is_wide) set->device[t]->ops = wide();
+        if (ops) set->device[t]->ops = ops;
         cr_assert_eq(pawl_stream_open(&set->stream[t], set->device[t]), 0);
     }
+    opened = set;
     return true;
 }
 
 void common_close(struct common_set *set)
 {
+    no_fault();
+    opened = NULL;
     for (int t = 0; t < COMMON_THREADS; t++) {
         pawl_stream_close(set->stream[t]);
         pawl_device_close(set->device[t]);
@@ -91,6 +133,7 @@ double *common_widen(const float *in, int64_t count)
 
 void common_check(const char *where)
 {
+    no_fault();
     for (int i = 0; i < block_count; i++)
         for (size_t j = 0; j < blocks[i].bytes - blocks[i].used; j++)
             cr_assert_eq(blocks[i].pages[j], 0xa5, "%s: wrote %zu bytes in front of block %d",
@@ -157,6 +200,7 @@ void common_poison(float *out, int64_t count)
 void common_expect(const char *where, const float *actual, const double *expected, int64_t count,
                    double absolute, double relative)
 {
+    no_fault();
     for (int64_t i = 0; i < count; i++) {
         const double e = expected[i], a = (double)actual[i];
         const bool good = isnan(e) ? isnan(a) : fabs(a - e) <= absolute + relative * fabs(e);
@@ -168,6 +212,7 @@ void common_expect(const char *where, const float *actual, const double *expecte
 void common_expect_same(const char *where, const float *actual, const float *expected,
                         int64_t count)
 {
+    no_fault();
     for (int64_t i = 0; i < count; i++)
         cr_assert(!memcmp(actual + i, expected + i, sizeof(float)),
                   "%s: element %ld of %ld is %.9g, not %.9g to the bit", where, (long)i,

@@ -15,8 +15,9 @@
 
 #include "kernels/device.h"
 
-// The three sets that the host device knows, and the 16-lane source compiled for AVX2.
-enum { COMMON_SETS = 4, COMMON_THREADS = 3 };
+// The three sets that the host device knows, the 16-lane source compiled for AVX2, and the GPU's
+// kernels on fibers (kernels/simt): those have no threads, but an order of their own in each call.
+enum { COMMON_SETS = 5, COMMON_THREADS = 3 };
 
 struct common_set {
     const char *name;
