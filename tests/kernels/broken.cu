@@ -61,6 +61,8 @@ static __global__ void race_read(float *out)
 {
     SHARED(float, room);
 
+    room[threadIdx.x] = 0;
+    __syncthreads();
     room[threadIdx.x] = 1;
     out[threadIdx.x] = room[63 - threadIdx.x];
 }
@@ -81,6 +83,8 @@ static __global__ void race_warp(float *out, int vote)
 {
     SHARED(float, room);
 
+    room[threadIdx.x] = 0;
+    __syncwarp();
     room[threadIdx.x] = 1;
     if (vote) __any_sync(0xffffffffu, vote);
     out[threadIdx.x] = room[threadIdx.x ^ 1];

@@ -24,10 +24,10 @@ static const struct {
     [BROKEN_UNWRITTEN] = { "of shared memory, which nobody has written", true },
     [BROKEN_STALE] = { "of shared memory, which nobody has written", true },
     [BROKEN_PAST] = { "thread 63 writes byte 127 of 127 of shared memory", true },
-    [BROKEN_RACE_READ] = { "reads what another wrote, byte", true },
+    [BROKEN_RACE_READ] = { "with no barrier in between", true },
     [BROKEN_RACE_WRITE] = { "with no barrier in between", true },
-    [BROKEN_RACE_WARP] = { "reads what another wrote, byte", true },
-    [BROKEN_RACE_VOTE] = { "reads what another wrote, byte", true },
+    [BROKEN_RACE_WARP] = { "with no barrier in between", true },
+    [BROKEN_RACE_VOTE] = { "with no barrier in between", true },
     [BROKEN_RACE_SAME] = { "overwrites what another wrote, byte 0 of", true },
 };
 
