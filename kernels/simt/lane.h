@@ -63,7 +63,7 @@ struct simt_call {
     size_t shared_bytes;
 };
 void simt_run(const struct simt_call *call);
-void simt_open(void);  // reads the environment, at first and again
+extern "C" void simt_open(void);  // reads the environment, at first and again
 
 // Where it happened, for people: the caller's line, by the default arguments below.
 struct simt_place {

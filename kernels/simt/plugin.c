@@ -1,13 +1,9 @@
-// plugin.cc - what libpawl-simt.so shows: the operations of kernels/cuda/ops, on fibers.
+// plugin.c - what libpawl-simt.so shows: the operations of kernels/cuda/ops, on fibers.
 
-#include "kernels/cuda/cuda.h"
-
-extern "C" {
 #include "kernels/plugin.h"
 
 extern const struct pawl_ops pawl_cuda_ops_fp32, pawl_cuda_ops_bf16;
-extern PAWL_API const struct pawl_plugin pawl_plugin;
-}
+void simt_open(void);  // lane.h, which is C++
 
 static void start(const struct pawl_services *services)
 {
@@ -15,7 +11,8 @@ static void start(const struct pawl_services *services)
     simt_open();
 }
 
+extern PAWL_API const struct pawl_plugin pawl_plugin;
 const struct pawl_plugin pawl_plugin = {
-    PAWL_PLUGIN_SIZES, .start = start, .kind = NULL,
+    PAWL_PLUGIN_SIZES, .start = start,
     .ops = { &pawl_cuda_ops_fp32, &pawl_cuda_ops_bf16 },
 };
