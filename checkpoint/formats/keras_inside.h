@@ -88,6 +88,8 @@ pawl_keras_builder pawl_keras_dense, pawl_keras_conv1d, pawl_keras_conv2d,
     pawl_keras_rms_norm, pawl_keras_embedding, pawl_keras_lstm, pawl_keras_gru,
     pawl_keras_simple_rnn, pawl_keras_attention, pawl_keras_prelu;
 
+// The rows and columns that a transposed convolution has more at its end.
+void pawl_keras_extra(const struct pawl_layer *layer, int64_t extra[2]);
 // Activations by Keras' names; NULL: none of that.
 const char *pawl_keras_activation_name(enum pawl_activation activation);
 // The class name as Keras spells it in stores: Conv2DTranspose -> conv2d_transpose.

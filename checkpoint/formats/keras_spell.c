@@ -111,12 +111,14 @@ static int spell_conv(struct pawl_keras_spelling *out, const struct pawl_layer *
                             || layer->kind == PAWL_CONV2D_TRANSPOSE;
     const bool flat = layer->kind == PAWL_CONV1D || layer->kind == PAWL_CONV1D_TRANSPOSE;
     const int64_t channels = in->dim[in->rank - 1];
+    int64_t extra[2];
     const bool depthwise = layer->kind == PAWL_CONV2D && layer->conv.groups == channels
                            && channels > 1;
 
     out->class_name = depthwise ? "DepthwiseConv2D" : transposed
                       ? flat ? "Conv1DTranspose" : "Conv2DTranspose" : flat ? "Conv1D" : "Conv2D";
-    if (transposed && (layer->conv.groups != 1 || layer->conv.extra[0] || layer->conv.extra[1]))
+    pawl_keras_extra(layer, extra);
+    if (transposed && (layer->conv.groups != 1 || memcmp(extra, layer->conv.extra, sizeof(extra))))
         return cannot(layer, "a transposed convolution with groups or extra rows");
     if (depthwise)
         set(out, "depth_multiplier", layer->conv.filters / channels);

@@ -137,6 +137,21 @@ static struct pawl_keras_tie kernel_tie(const struct kernel *of, const struct pa
     return tie;
 }
 
+// Keras makes stride times the input and no less, also where the kernel does not reach so far.
+void pawl_keras_extra(const struct pawl_layer *layer, int64_t extra[2])
+{
+    for (int axis = 0; axis < 2; axis++) {
+        int64_t span, less;
+        extra[axis] = 0;
+        if (layer->conv.padding == PAWL_SAME
+            || __builtin_mul_overflow(layer->conv.kernel[axis] - 1, layer->conv.dilation[axis],
+                                      &span)
+            || __builtin_sub_overflow(layer->conv.stride[axis], span + 1, &less))
+            continue;
+        extra[axis] = less > 0 ? less : 0;
+    }
+}
+
 static int convolution(struct pawl_keras_build *b, const struct kernel *of)
 {
     const bool flat = of->kind == PAWL_CONV1D || of->kind == PAWL_CONV1D_TRANSPOSE;
@@ -163,6 +178,7 @@ static int convolution(struct pawl_keras_build *b, const struct kernel *of)
     if (!rc) rc = window_fields(b, layer, flat);
     if (!rc && of->transposed && json_is_array(json_object_get(b->config, "output_padding")))
         rc = pawl_keras_stop(b, "output_padding is not computed");
+    if (!rc && of->transposed) pawl_keras_extra(layer, layer->conv.extra);
     if (rc) return rc;
     const bool apart = activation >= PAWL_SOFTMAX || alpha != 0;
     if (!apart) layer->conv.activation = activation;

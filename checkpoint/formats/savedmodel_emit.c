@@ -1,283 +1,230 @@
-// savedmodel_emit.c - a Sequential model as TensorFlow operations, for inference.
-//
-// Operations and their outputs' names: tensorflow/core/ops/{nn,math,array}_ops.cc.
+// savedmodel_emit.c - a model as TensorFlow operations, for inference: the walk, simple layers.
 
 #include <stdio.h>
 #include <string.h>
 
 #include "checkpoint/containers/protobuf.h"
-#include "checkpoint/formats/savedmodel_nodes.h"
-#include "checkpoint/formats/savedmodel_save.h"
+#include "checkpoint/formats/savedmodel_emit.h"
+#include "kernels/memory.h"
 
 enum { NODE = 3 };  // the field of FunctionDef
 
-struct emitter {
-    struct pawl_saved *saved;
-    struct pawl_text *out;
-    int count;       // of nodes, for their names
-    char x[300];     // the value so far
-};
-
-// A node of up to three inputs with T = float; what follows until pawl_pb_end is its own.
-static size_t begin(struct emitter *e, const char *op, const char *a, const char *b, char name[64])
+int pawl_emit_unknown(const struct pawl_emit *e, int layer, const char *what)
 {
-    snprintf(name, 64, "%s_%d", op, e->count++);
-    const size_t node = pawl_tf_node(e->out, NODE, name, op);
-    if (a) pawl_tf_input(e->out, a);
-    if (b) pawl_tf_input(e->out, b);
-    return node;
+    return pawl_fail(PAWL_ENOTSUP, "layer '%s' (%s): %s is not written as a SavedModel. try: "
+                     "--to keras", e->of->layers[layer].name,
+                     pawl_layer_kind_name(e->of->layers[layer].kind), what);
 }
 
-static void plain(struct emitter *e, const char *op, const char *a, const char *b,
-                  const char *result, char ref[300])
+int pawl_emit_variable(const struct pawl_emit *e, int layer, const char *suffix)
 {
-    char name[64];
-    const size_t node = begin(e, op, a, b, name);
+    const struct pawl_bindings *params = &e->saved->file.keras.params;
+    struct pawl_param list[PAWL_PARAMS_MAX];
+    const int count = pawl_layer_params(e->of, layer, list);
 
-    pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    pawl_pb_end(e->out, node);
-    snprintf(ref, 300, "%s:%s:0", name, result);
+    for (int k = 0; k < count; k++)
+        if (strcmp(list[k].suffix, suffix) == 0)
+            return params->items[e->params[layer] + k].parts[0].source;
+    return -1;
 }
 
-static void constant(struct emitter *e, float value, char ref[300])
+struct pawl_ref pawl_emit_read(struct pawl_emit *e, int variable)
 {
-    char name[64];
+    struct pawl_ref name;
+    char handle[32];
+    const size_t node = pawl_emit_begin(e, "ReadVariableOp", &name);
 
-    snprintf(name, sizeof(name), "Const_%d", e->count++);
-    pawl_tf_const_float(e->out, NODE, name, value);
-    snprintf(ref, 300, "%s:output:0", name);
-}
-
-static void ints(struct emitter *e, int rank, int count, const int32_t *values, char ref[300])
-{
-    char name[64];
-
-    snprintf(name, sizeof(name), "Const_%d", e->count++);
-    pawl_tf_const_ints(e->out, NODE, name, rank, count, values);
-    snprintf(ref, 300, "%s:output:0", name);
-}
-
-// The value of a layer's variable; false: it has none of that name.
-static bool read(struct emitter *e, const char *layer, const char *variable, char ref[300])
-{
-    const int v = pawl_saved_variable(e->saved, layer, variable);
-    char name[64], handle[32];
-
-    if (v < 0) return false;
-    snprintf(handle, sizeof(handle), "v%d", v);
-    const size_t node = begin(e, "ReadVariableOp", handle, NULL, name);
+    snprintf(handle, sizeof(handle), "v%d", variable);
+    pawl_tf_input(e->out, handle);
     pawl_tf_type(e->out, "dtype", PAWL_TF_FLOAT);
     pawl_pb_end(e->out, node);
-    snprintf(ref, 300, "%s:value:0", name);
-    return true;
+    return pawl_emit_output(&name, "value", 0);
 }
 
-static void reshape(struct emitter *e, int count, const int32_t *dims)
+const struct pawl_shape *pawl_emit_in(const struct pawl_emit *e, int layer, int input)
 {
-    char shape[300], name[64];
-
-    ints(e, 1, count, dims, shape);
-    const size_t node = begin(e, "Reshape", e->x, shape, name);
-    pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    pawl_tf_type(e->out, "Tshape", PAWL_TF_INT32);
-    pawl_pb_end(e->out, node);
-    snprintf(e->x, sizeof(e->x), "%s:output:0", name);
+    return &e->of->layers[e->of->layers[layer].input[input]].out;
 }
 
-static int unknown(const char *layer, const char *what)
+struct pawl_ref pawl_emit_value(const struct pawl_emit *e, int layer, int input)
 {
-    return pawl_fail(PAWL_ENOTSUP, "layer '%s': %s is not written as a SavedModel. try: --to keras",
-                     layer, what);
+    return e->values[e->of->layers[layer].input[input]];
 }
 
-static void gelu(struct emitter *e)
-{
-    char scale[300], scaled[300], erf[300], one[300], sum[300], half[300], halved[300];
+// ---- simple layers
 
-    constant(e, 0.70710678f, scale);
-    plain(e, "Mul", e->x, scale, "z", scaled);
-    plain(e, "Erf", scaled, NULL, "y", erf);
-    constant(e, 1, one);
-    plain(e, "AddV2", erf, one, "z", sum);
-    constant(e, 0.5f, half);
-    plain(e, "Mul", e->x, half, "z", halved);
-    plain(e, "Mul", halved, sum, "z", e->x);
-}
-
-static int activate(struct emitter *e, const char *layer, const char *kind)
+static void merge(struct pawl_emit *e, int i)
 {
-    static const struct { const char *keras, *op, *result; } row[] = {
-        { "relu", "Relu", "activations" }, { "elu", "Elu", "activations" },
-        { "tanh", "Tanh", "y" }, { "sigmoid", "Sigmoid", "y" }, { "softmax", "Softmax", "softmax" },
-        { "relu6", "Relu6", "activations" }, { "selu", "Selu", "activations" },
-        { "softplus", "Softplus", "activations" }, { "softsign", "Softsign", "activations" },
+    static const char *const ops[PAWL_LAYER_KINDS] = {
+        [PAWL_ADD] = "AddV2", [PAWL_AVERAGE] = "AddV2", [PAWL_MULTIPLY] = "Mul",
+        [PAWL_MAXIMUM] = "Maximum", [PAWL_SUBTRACT] = "Sub",
     };
-    char x[300];
+    const struct pawl_layer *layer = &e->of->layers[i];
+    struct pawl_ref x = pawl_emit_value(e, i, 0);
 
-    if (!kind || strcmp(kind, "linear") == 0) return 0;
-    snprintf(x, sizeof(x), "%s", e->x);
-    for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++)
-        if (strcmp(kind, row[i].keras) == 0) {
-            plain(e, row[i].op, x, NULL, row[i].result, e->x);
-            return 0;
-        }
-    if (strcmp(kind, "gelu") == 0) {
-        gelu(e);
+    for (int k = 1; k < layer->input_count; k++)
+        x = pawl_emit_binary(e, ops[layer->kind], x, pawl_emit_value(e, i, k));
+    if (layer->kind == PAWL_AVERAGE) x = pawl_emit_scaled(e, x, 1.0 / layer->input_count);
+    e->values[i] = x;
+}
+
+static void concatenate(struct pawl_emit *e, int i)
+{
+    const struct pawl_layer *layer = &e->of->layers[i];
+    struct pawl_ref parts[PAWL_INPUTS_MAX];
+
+    for (int k = 0; k < layer->input_count; k++)
+        parts[k] = pawl_emit_value(e, i, k);
+    e->values[i] = pawl_emit_concat(e, parts, layer->input_count,
+                                    (int)layer->concatenate.axis + 1);
+}
+
+static void permute(struct pawl_emit *e, int i)
+{
+    const struct pawl_shape *order = &e->of->layers[i].permute.order;
+    int64_t all[PAWL_SHAPE_MAX + 1] = { 0 };
+
+    for (int d = 0; d < order->rank; d++)
+        all[d + 1] = order->dim[d] + 1;
+    e->values[i] = pawl_emit_transpose(e, pawl_emit_value(e, i, 0), order->rank + 1, all);
+}
+
+static void zero_padding(struct pawl_emit *e, int i)
+{
+    const int64_t *pads = e->of->layers[i].zero_padding.pads;
+    const int rank = pawl_emit_in(e, i, 0)->rank;
+    int64_t all[8] = { 0 };
+
+    memcpy(&all[2], rank == 3 ? pads : &pads[2], sizeof(*pads) * (rank == 3 ? 4 : 2));
+    e->values[i] = pawl_emit_pad(e, pawl_emit_value(e, i, 0), rank + 1, all, 0);
+}
+
+static void global_pool(struct pawl_emit *e, int i)
+{
+    const struct pawl_layer *layer = &e->of->layers[i];
+    struct pawl_shape axes = { .rank = pawl_emit_in(e, i, 0)->rank - 1 };
+
+    for (int d = 0; d < axes.rank; d++)
+        axes.dim[d] = d + 1;
+    e->values[i] = pawl_emit_reduce(e, layer->kind == PAWL_GLOBAL_MAX_POOL ? "Max" : "Mean",
+                                    pawl_emit_value(e, i, 0), &axes, layer->global.keep);
+}
+
+static void embedding(struct pawl_emit *e, int i)
+{
+    const struct pawl_ref table = pawl_emit_read(e, pawl_emit_variable(e, i, "weight"));
+    const struct pawl_ref tokens = pawl_emit_value(e, i, 0);
+    const struct pawl_ref axis = pawl_emit_ints(e, 0, 1, (int64_t[]){ 0 });
+    struct pawl_ref name;
+    const size_t node = pawl_emit_begin(e, "GatherV2", &name);
+
+    pawl_tf_input(e->out, table.text);
+    pawl_tf_input(e->out, tokens.text);
+    pawl_tf_input(e->out, axis.text);
+    pawl_tf_type(e->out, "Tparams", PAWL_TF_FLOAT);
+    pawl_tf_type(e->out, "Tindices", PAWL_TF_INT32);
+    pawl_tf_type(e->out, "Taxis", PAWL_TF_INT32);
+    pawl_pb_end(e->out, node);
+    e->values[i] = pawl_emit_output(&name, "output", 0);
+}
+
+static void position(struct pawl_emit *e, int i)
+{
+    const struct pawl_shape *in = pawl_emit_in(e, i, 0);
+    struct pawl_ref table = pawl_emit_read(e, pawl_emit_variable(e, i, "weight"));
+
+    if (in->dim[0] != e->of->layers[i].position.positions)
+        table = pawl_emit_slice(e, table, 2, (int64_t[]){ 0, 0 }, in->dim);
+    e->values[i] = pawl_emit_binary(e, "AddV2", pawl_emit_value(e, i, 0), table);
+}
+
+// relu(x) - slope relu(-x)
+static void prelu(struct pawl_emit *e, int i)
+{
+    const struct pawl_ref slope = pawl_emit_read(e, pawl_emit_variable(e, i, "weight"));
+    const struct pawl_ref x = pawl_emit_value(e, i, 0);
+    const struct pawl_ref above = pawl_emit_plain(e, "Relu", "activations", x, NULL);
+    const struct pawl_ref below = pawl_emit_plain(e, "Relu", "activations",
+                                                  pawl_emit_unary(e, "Neg", x), NULL);
+
+    e->values[i] = pawl_emit_binary(e, "Sub", above, pawl_emit_binary(e, "Mul", below, slope));
+}
+
+static int emit(struct pawl_emit *e, int i)
+{
+    const struct pawl_layer *layer = &e->of->layers[i];
+
+    switch (layer->kind) {
+    case PAWL_INPUT:
+        snprintf(e->values[i].text, PAWL_REF_MAX, "%s", pawl_saved_input_name(e->saved, i));
         return 0;
+    case PAWL_DENSE: return pawl_emit_dense(e, i);
+    case PAWL_CONV1D:
+    case PAWL_CONV2D: return pawl_emit_conv(e, i);
+    case PAWL_CONV1D_TRANSPOSE:
+    case PAWL_CONV2D_TRANSPOSE: return pawl_emit_transposed(e, i);
+    case PAWL_MAX_POOL1D:
+    case PAWL_MAX_POOL2D:
+    case PAWL_AVG_POOL1D:
+    case PAWL_AVG_POOL2D: return pawl_emit_pool(e, i);
+    case PAWL_BATCH_NORM:
+    case PAWL_LAYER_NORM:
+    case PAWL_GROUP_NORM:
+    case PAWL_RMS_NORM: return pawl_emit_norm(e, i);
+    case PAWL_ATTENTION: return pawl_emit_attention(e, i);
+    case PAWL_LSTM:
+    case PAWL_GRU:
+    case PAWL_SIMPLE_RNN: return pawl_emit_rnn(e, i);
+    case PAWL_GLOBAL_MAX_POOL:
+    case PAWL_GLOBAL_AVG_POOL: global_pool(e, i); return 0;
+    case PAWL_EMBEDDING: embedding(e, i); return 0;
+    case PAWL_POSITION_EMBEDDING: position(e, i); return 0;
+    case PAWL_ACTIVATE:
+        e->values[i] = pawl_emit_activation(e, pawl_emit_value(e, i, 0),
+                                            layer->activate.activation, layer->activate.alpha);
+        return 0;
+    case PAWL_PRELU: prelu(e, i); return 0;
+    case PAWL_DROPOUT: e->values[i] = pawl_emit_value(e, i, 0); return 0;
+    case PAWL_FLATTEN:
+    case PAWL_RESHAPE:
+        e->values[i] = pawl_emit_shaped(e, pawl_emit_value(e, i, 0), &layer->out);
+        return 0;
+    case PAWL_PERMUTE: permute(e, i); return 0;
+    case PAWL_ZERO_PADDING: zero_padding(e, i); return 0;
+    case PAWL_ADD:
+    case PAWL_MULTIPLY:
+    case PAWL_AVERAGE:
+    case PAWL_MAXIMUM:
+    case PAWL_SUBTRACT: merge(e, i); return 0;
+    case PAWL_CONCATENATE: concatenate(e, i); return 0;
+    case PAWL_LAYER_KINDS: break;
     }
-    if (strcmp(kind, "swish") && strcmp(kind, "silu")) return unknown(layer, kind);
-    char gate[300];
-    plain(e, "Sigmoid", x, NULL, "y", gate);
-    plain(e, "Mul", x, gate, "z", e->x);
-    return 0;
-}
-
-static void bias(struct emitter *e, const char *layer)
-{
-    char b[300], x[300];
-
-    if (!read(e, layer, "bias", b)) return;
-    snprintf(x, sizeof(x), "%s", e->x);
-    plain(e, "BiasAdd", x, b, "output", e->x);
-}
-
-static void dense(struct emitter *e, const char *layer, const struct pawl_shape *out, int64_t in)
-{
-    char kernel[300], x[300];
-    int32_t dims[PAWL_SHAPE_MAX + 1] = { -1, (int32_t)in };
-
-    if (out->rank > 1) reshape(e, 2, dims);
-    read(e, layer, "kernel", kernel);
-    snprintf(x, sizeof(x), "%s", e->x);
-    plain(e, "MatMul", x, kernel, "product", e->x);
-    bias(e, layer);
-    for (int d = 0; d < out->rank; d++)
-        dims[d + 1] = (int32_t)out->dim[d];
-    if (out->rank > 1) reshape(e, out->rank + 1, dims);
-}
-
-// [1, a, b, 1] of a pair in the configuration; 1, 1 when it is not there.
-static void window(struct emitter *e, const char *key, const json_t *pair)
-{
-    int64_t values[4] = { 1, 1, 1, 1 };
-
-    for (size_t i = 0; i < 2 && json_is_array(pair); i++)
-        values[i + 1] = json_integer_value(json_array_get(pair, i));
-    pawl_tf_ints(e->out, key, 4, values);
-}
-
-static void padding(struct emitter *e, const json_t *config)
-{
-    const char *how = json_string_value(json_object_get(config, "padding"));
-
-    pawl_tf_string(e->out, "padding", how && strcmp(how, "same") == 0 ? "SAME" : "VALID");
-}
-
-static int conv2d(struct emitter *e, const char *layer, const json_t *config)
-{
-    char kernel[300], name[64];
-
-    if (!read(e, layer, "kernel", kernel)) return unknown(layer, "it");
-    const size_t node = begin(e, "Conv2D", e->x, kernel, name);
-    pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    window(e, "strides", json_object_get(config, "strides"));
-    window(e, "dilations", json_object_get(config, "dilation_rate"));
-    padding(e, config);
-    pawl_pb_end(e->out, node);
-    snprintf(e->x, sizeof(e->x), "%s:output:0", name);
-    bias(e, layer);
-    return 0;
-}
-
-static void pool(struct emitter *e, const char *op, const json_t *config)
-{
-    char name[64];
-    const size_t node = begin(e, op, e->x, NULL, name);
-
-    pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    window(e, "ksize", json_object_get(config, "pool_size"));
-    window(e, "strides", json_object_get(config, "strides"));
-    padding(e, config);
-    pawl_pb_end(e->out, node);
-    snprintf(e->x, sizeof(e->x), "%s:output:0", name);
-}
-
-// x * s + (beta - mean * s) with s = gamma / sqrt(variance + epsilon).
-static void batch_norm(struct emitter *e, const char *layer, const json_t *config)
-{
-    char mean[300], s[300], t[300], gamma[300], beta[300], x[300];
-
-    read(e, layer, "moving_variance", s);
-    constant(e, (float)json_number_value(json_object_get(config, "epsilon")), t);
-    plain(e, "AddV2", s, t, "z", x);
-    plain(e, "Rsqrt", x, NULL, "y", s);
-    if (read(e, layer, "gamma", gamma)) {
-        snprintf(t, sizeof(t), "%s", s);
-        plain(e, "Mul", t, gamma, "z", s);
-    }
-    read(e, layer, "moving_mean", mean);
-    plain(e, "Sub", e->x, mean, "z", x);
-    plain(e, "Mul", x, s, "z", e->x);
-    if (!read(e, layer, "beta", beta)) return;
-    snprintf(x, sizeof(x), "%s", e->x);
-    plain(e, "AddV2", x, beta, "z", e->x);
-}
-
-static int flatten(struct emitter *e, const char *layer)
-{
-    const struct pawl_shape *shape = pawl_saved_shape(e->saved, layer);
-    const int32_t dims[2] = { -1, shape ? (int32_t)shape->dim[0] : 0 };
-
-    if (!shape || shape->rank != 1) return unknown(layer, "its shape");
-    reshape(e, 2, dims);
-    return 0;
-}
-
-static int emit(struct emitter *e, const char *class_name, const char *layer, const json_t *config)
-{
-    const struct pawl_shape *shape = pawl_saved_shape(e->saved, layer);
-    const int kernel = pawl_saved_variable(e->saved, layer, "kernel");
-    const json_t *groups = json_object_get(config, "groups");
-    int rc = 0;
-
-    if (strcmp(class_name, "Dense") == 0 && shape && kernel >= 0)
-        dense(e, layer, shape, e->saved->file.keras.variables[kernel].dim[0]);
-    else if (strcmp(class_name, "Conv2D") == 0 && (!groups || json_integer_value(groups) == 1))
-        rc = conv2d(e, layer, config);
-    else if (strcmp(class_name, "MaxPooling2D") == 0)
-        pool(e, "MaxPool", config);
-    else if (strcmp(class_name, "AveragePooling2D") == 0)
-        pool(e, "AvgPool", config);
-    else if (strcmp(class_name, "BatchNormalization") == 0)
-        batch_norm(e, layer, config);
-    else if (strcmp(class_name, "Flatten") == 0)
-        rc = flatten(e, layer);
-    else if (strcmp(class_name, "Dropout") && strcmp(class_name, "Activation"))
-        rc = unknown(layer, class_name);
-    if (rc) return rc;
-    return activate(e, layer, json_string_value(json_object_get(config, "activation")));
+    return pawl_emit_unknown(e, i, "it");
 }
 
 int pawl_saved_emit(struct pawl_saved *saved, struct pawl_text *out, char result[300])
 {
-    struct emitter e = { .saved = saved, .out = out };
-    size_t i;
-    json_t *layer;
-    int rc = 0;
+    struct pawl_emit e = { .saved = saved, .out = out, .of = saved->file.keras.architecture };
+    struct pawl_param params[PAWL_PARAMS_MAX];
+    const int layers = e.of->layer_count;
+    int next = 0;
 
-    snprintf(e.x, sizeof(e.x), "%s", saved->input);
-    json_array_foreach(saved->layers, i, layer) {
-        const json_t *config = json_object_get(layer, "config");
-        const char *class_name = json_string_value(json_object_get(layer, "class_name"));
-        const char *name = json_string_value(json_object_get(config, "name"));
-        if (!i || rc) continue;
-        rc = emit(&e, class_name, name, config);
+    int rc = pawl_alloc(&e.values, sizeof(*e.values) * (size_t)layers, "values");
+    if (!rc) rc = pawl_alloc(&e.params, sizeof(*e.params) * (size_t)layers, "values");
+    for (int i = 0; i < layers && !rc; i++) {
+        e.params[i] = next;
+        next += pawl_layer_params(e.of, i, params);
+        rc = emit(&e, i);
     }
-    if (rc) return rc;
-    const size_t node = pawl_tf_node(out, NODE, "result", "Identity");
-    pawl_tf_input(out, e.x);
-    pawl_tf_type(out, "T", PAWL_TF_FLOAT);
-    pawl_pb_end(out, node);
-    snprintf(result, 300, "result:output:0");
-    return out->rc;
+    if (!rc) {
+        const size_t node = pawl_tf_node(out, NODE, "result", "Identity");
+        pawl_tf_input(out, e.values[layers - 1].text);
+        pawl_tf_type(out, "T", PAWL_TF_FLOAT);
+        pawl_pb_end(out, node);
+        snprintf(result, 300, "result:output:0");
+        rc = out->rc;
+    }
+    pawl_free(e.values);
+    pawl_free(e.params);
+    return rc;
 }

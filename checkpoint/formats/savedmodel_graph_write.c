@@ -16,9 +16,9 @@ static const struct pawl_keras_variable *variable_of(const struct pawl_saved *sa
     return &saved->file.keras.variables[v];
 }
 
-static const struct pawl_shape *input_shape(const struct pawl_saved *saved)
+static const struct pawl_shape *input_shape(const struct pawl_saved *saved, int k)
 {
-    return &saved->file.keras.architecture->layers[0].out;
+    return &saved->file.keras.architecture->layers[saved->inputs[k].layer].out;
 }
 
 static const struct pawl_shape *output_shape(const struct pawl_saved *saved)
@@ -31,10 +31,14 @@ static const struct pawl_shape *output_shape(const struct pawl_saved *saved)
 // Attributes of a call of function f with the input and all handles.
 static void call_attrs(struct pawl_saved *saved, struct pawl_text *out, const char *f)
 {
+    int types[PAWL_INPUTS_MAX];
+
+    for (int k = 0; k < saved->input_count; k++)
+        types[k] = saved->inputs[k].type;
     pawl_tf_function(out, "f", f);
-    pawl_tf_types(out, "Tin", saved->input_type, PAWL_TF_RESOURCE,
+    pawl_tf_types(out, "Tin", types, saved->input_count, PAWL_TF_RESOURCE,
                   saved->file.keras.variable_count);
-    pawl_tf_types(out, "Tout", 0, PAWL_TF_FLOAT, 1);
+    pawl_tf_types(out, "Tout", NULL, 0, PAWL_TF_FLOAT, 1);
 }
 
 static void put_signature(struct pawl_saved *saved, struct pawl_text *out, const char *name)
@@ -43,10 +47,12 @@ static void put_signature(struct pawl_saved *saved, struct pawl_text *out, const
     char handle[32];
 
     pawl_pb_put_string(out, 1, name);
-    const size_t input = pawl_pb_begin(out, 2);
-    pawl_pb_put_string(out, 1, saved->input);
-    pawl_pb_put_int(out, 3, saved->input_type);
-    pawl_pb_end(out, input);
+    for (int k = 0; k < saved->input_count; k++) {
+        const size_t input = pawl_pb_begin(out, 2);
+        pawl_pb_put_string(out, 1, saved->inputs[k].name);
+        pawl_pb_put_int(out, 3, saved->inputs[k].type);
+        pawl_pb_end(out, input);
+    }
     for (int v = 0; v < saved->file.keras.variable_count; v++) {
         const size_t arg = pawl_pb_begin(out, 2);
         snprintf(handle, sizeof(handle), "v%d", v);
@@ -76,7 +82,8 @@ static int put_function(struct pawl_saved *saved, struct pawl_text *out, const c
     put_signature(saved, out, name);
     if (inner) {
         const size_t node = pawl_tf_node(out, 3, "call", "StatefulPartitionedCall");
-        pawl_tf_input(out, saved->input);
+        for (int k = 0; k < saved->input_count; k++)
+            pawl_tf_input(out, saved->inputs[k].name);
         for (int v = 0; v < saved->file.keras.variable_count; v++) {
             snprintf(handle, sizeof(handle), "v%d", v);
             pawl_tf_input(out, handle);
@@ -113,16 +120,22 @@ static void put_handles(struct pawl_saved *saved, struct pawl_text *out)
 
 static void put_call(struct pawl_saved *saved, struct pawl_text *out)
 {
-    const struct pawl_shape *in = input_shape(saved);
     char name[300];
+    size_t node;
 
-    snprintf(name, sizeof(name), "serving_default_%s", saved->input);
-    size_t node = pawl_tf_node(out, GRAPH_NODE, name, "Placeholder");
-    pawl_tf_type(out, "dtype", saved->input_type);
-    pawl_tf_shape_attr(out, "shape", true, in->rank, in->dim);
-    pawl_pb_end(out, node);
+    for (int k = 0; k < saved->input_count; k++) {
+        const struct pawl_shape *in = input_shape(saved, k);
+        snprintf(name, sizeof(name), "serving_default_%s", saved->inputs[k].name);
+        node = pawl_tf_node(out, GRAPH_NODE, name, "Placeholder");
+        pawl_tf_type(out, "dtype", saved->inputs[k].type);
+        pawl_tf_shape_attr(out, "shape", true, in->rank, in->dim);
+        pawl_pb_end(out, node);
+    }
     node = pawl_tf_node(out, GRAPH_NODE, "StatefulPartitionedCall", "StatefulPartitionedCall");
-    pawl_tf_input(out, name);
+    for (int k = 0; k < saved->input_count; k++) {
+        snprintf(name, sizeof(name), "serving_default_%s", saved->inputs[k].name);
+        pawl_tf_input(out, name);
+    }
     for (int v = 0; v < saved->file.keras.variable_count; v++) {
         pawl_saved_name(saved, v, name, sizeof(name));
         pawl_tf_input(out, name);
@@ -164,7 +177,7 @@ static void put_restore(struct pawl_saved *saved, struct pawl_text *out)
     char name[300], from[64];
     size_t node = begin_io(out, "save/restore", "RestoreV2");
 
-    pawl_tf_types(out, "dtypes", 0, PAWL_TF_FLOAT, count);
+    pawl_tf_types(out, "dtypes", NULL, 0, PAWL_TF_FLOAT, count);
     pawl_pb_end(out, node);
     for (int v = 0; v < count; v++) {
         snprintf(from, sizeof(from), "save/assign_%d", v);
@@ -203,7 +216,7 @@ static void put_save(struct pawl_saved *saved, struct pawl_text *out)
         snprintf(read, sizeof(read), "save/read_%d", v);
         pawl_tf_input(out, read);
     }
-    pawl_tf_types(out, "dtypes", 0, PAWL_TF_FLOAT, count);
+    pawl_tf_types(out, "dtypes", NULL, 0, PAWL_TF_FLOAT, count);
     pawl_pb_end(out, node);
     node = pawl_tf_node(out, GRAPH_NODE, "save/path", "Identity");
     pawl_tf_input(out, "saver_filename");
@@ -262,8 +275,11 @@ static void put_serving(struct pawl_saved *saved, struct pawl_text *out)
 
     pawl_pb_put_string(out, 1, "serving_default");
     const size_t signature = pawl_pb_begin(out, 2);
-    snprintf(tensor, sizeof(tensor), "serving_default_%s:0", saved->input);
-    put_info(out, saved->input, 1, tensor, saved->input_type, input_shape(saved));
+    for (int k = 0; k < saved->input_count; k++) {
+        const struct pawl_saved_input *input = &saved->inputs[k];
+        snprintf(tensor, sizeof(tensor), "serving_default_%s:0", input->name);
+        put_info(out, input->name, 1, tensor, input->type, input_shape(saved, k));
+    }
     put_info(out, "output_0", 2, "StatefulPartitionedCall:0", PAWL_TF_FLOAT, output_shape(saved));
     pawl_pb_put_string(out, 3, "tensorflow/serving/predict");
     pawl_pb_end(out, signature);
@@ -282,20 +298,16 @@ static void put_spec(struct pawl_text *out, const char *name, int type,
     pawl_pb_end(out, spec);
 }
 
-static void put_dict(struct pawl_text *out, const char *name, int type,
-                     const struct pawl_shape *shape)
+static void put_named(struct pawl_text *out, const char *name, int type,
+                      const struct pawl_shape *shape)
 {
-    const size_t dict = pawl_pb_begin(out, 53);
+    const size_t entry = pawl_pb_begin(out, 1);
 
-    if (name) {
-        const size_t entry = pawl_pb_begin(out, 1);
-        pawl_pb_put_string(out, 1, name);
-        const size_t value = pawl_pb_begin(out, 2);
-        put_spec(out, name, type, shape);
-        pawl_pb_end(out, value);
-        pawl_pb_end(out, entry);
-    }
-    pawl_pb_end(out, dict);
+    pawl_pb_put_string(out, 1, name);
+    const size_t value = pawl_pb_begin(out, 2);
+    put_spec(out, name, type, shape);
+    pawl_pb_end(out, value);
+    pawl_pb_end(out, entry);
 }
 
 // ((positional,), {keyword: ...}): flat passes the input by position, the other by name.
@@ -311,23 +323,27 @@ static void put_concrete(struct pawl_saved *saved, struct pawl_text *out, const 
     pawl_pb_end(out, bound);
     const size_t input = pawl_pb_begin(out, 3), both = pawl_pb_begin(out, 52);
     const size_t first = pawl_pb_begin(out, 1), positional = pawl_pb_begin(out, 52);
-    if (flat) {
+    for (int k = 0; flat && k < saved->input_count; k++) {
         const size_t item = pawl_pb_begin(out, 1);
-        put_spec(out, saved->input, saved->input_type, input_shape(saved));
+        put_spec(out, saved->inputs[k].name, saved->inputs[k].type, input_shape(saved, k));
         pawl_pb_end(out, item);
     }
     pawl_pb_end(out, positional);
     pawl_pb_end(out, first);
-    const size_t second = pawl_pb_begin(out, 1);
-    put_dict(out, flat ? NULL : saved->input, saved->input_type, input_shape(saved));
+    const size_t second = pawl_pb_begin(out, 1), words = pawl_pb_begin(out, 53);
+    for (int k = 0; !flat && k < saved->input_count; k++)
+        put_named(out, saved->inputs[k].name, saved->inputs[k].type, input_shape(saved, k));
+    pawl_pb_end(out, words);
     pawl_pb_end(out, second);
     pawl_pb_end(out, both);
     pawl_pb_end(out, input);
     const size_t output = pawl_pb_begin(out, 4);
+    const size_t results = flat ? 0 : pawl_pb_begin(out, 53);
     if (flat)
         put_spec(out, "output_0", PAWL_TF_FLOAT, output_shape(saved));
     else
-        put_dict(out, "output_0", PAWL_TF_FLOAT, output_shape(saved));
+        put_named(out, "output_0", PAWL_TF_FLOAT, output_shape(saved));
+    if (!flat) pawl_pb_end(out, results);
     pawl_pb_end(out, output);
     pawl_pb_end(out, function);
     pawl_pb_end(out, entry);

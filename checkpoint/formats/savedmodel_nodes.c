@@ -62,12 +62,14 @@ void pawl_tf_type(struct pawl_text *out, const char *key, int type)
     end(out, open);
 }
 
-void pawl_tf_types(struct pawl_text *out, const char *key, int first, int type, int count)
+void pawl_tf_types(struct pawl_text *out, const char *key, const int *first, int firsts, int type,
+                   int count)
 {
     const struct open open = attr(out, key);
     const size_t list = pawl_pb_begin(out, 1), packed = pawl_pb_begin(out, 6);
 
-    if (first) pawl_pb_put_varint(out, (uint64_t)first);
+    for (int i = 0; i < firsts; i++)
+        pawl_pb_put_varint(out, (uint64_t)first[i]);
     for (int i = 0; i < count; i++)
         pawl_pb_put_varint(out, (uint64_t)type);
     pawl_pb_end(out, packed);
@@ -88,6 +90,24 @@ void pawl_tf_bool(struct pawl_text *out, const char *key, bool value)
     const struct open open = attr(out, key);
 
     pawl_pb_put_int(out, 5, value);
+    end(out, open);
+}
+
+void pawl_tf_int(struct pawl_text *out, const char *key, int64_t value)
+{
+    const struct open open = attr(out, key);
+
+    pawl_pb_put_int(out, 3, value);
+    end(out, open);
+}
+
+void pawl_tf_float(struct pawl_text *out, const char *key, float value)
+{
+    const struct open open = attr(out, key);
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof(bits));
+    pawl_pb_put_fixed32(out, 4, bits);
     end(out, open);
 }
 
@@ -122,24 +142,24 @@ void pawl_tf_shape_attr(struct pawl_text *out, const char *key, bool batch, int 
     end(out, open);
 }
 
-static struct open begin_const(struct pawl_text *out, int type, int rank, int count, size_t *tensor)
+static struct open begin_const(struct pawl_text *out, int type, int rank, const int64_t *dim,
+                               size_t *tensor)
 {
-    const int64_t dim = count;
-
     pawl_tf_type(out, "dtype", type);
     const struct open open = attr(out, "value");
     *tensor = pawl_pb_begin(out, 8);
     pawl_pb_put_int(out, 1, type);
-    pawl_tf_shape(out, 2, false, rank, &dim);
+    pawl_tf_shape(out, 2, false, rank, dim);
     return open;
 }
 
 void pawl_tf_const_ints(struct pawl_text *out, uint32_t field, const char *name, int rank,
                         int count, const int32_t *values)
 {
+    const int64_t dim[2] = { rank == 2 ? count / 2 : count, 2 };
     const size_t node = pawl_tf_node(out, field, name, "Const");
     size_t tensor;
-    const struct open open = begin_const(out, PAWL_TF_INT32, rank, count, &tensor);
+    const struct open open = begin_const(out, PAWL_TF_INT32, rank, dim, &tensor);
 
     pawl_pb_put_bytes(out, 4, values, sizeof(*values) * (size_t)count);
     pawl_pb_end(out, tensor);
@@ -147,13 +167,16 @@ void pawl_tf_const_ints(struct pawl_text *out, uint32_t field, const char *name,
     pawl_pb_end(out, node);
 }
 
-void pawl_tf_const_float(struct pawl_text *out, uint32_t field, const char *name, float value)
+void pawl_tf_const_floats(struct pawl_text *out, uint32_t field, const char *name, int rank,
+                          const int64_t *dim, const float *values)
 {
     const size_t node = pawl_tf_node(out, field, name, "Const");
-    size_t tensor;
-    const struct open open = begin_const(out, PAWL_TF_FLOAT, 0, 1, &tensor);
+    size_t tensor, count = 1;
+    const struct open open = begin_const(out, PAWL_TF_FLOAT, rank, dim, &tensor);
 
-    pawl_pb_put_bytes(out, 4, &value, sizeof(value));
+    for (int d = 0; d < rank; d++)
+        count *= (size_t)dim[d];
+    pawl_pb_put_bytes(out, 4, values, sizeof(*values) * count);
     pawl_pb_end(out, tensor);
     end(out, open);
     pawl_pb_end(out, node);
@@ -162,9 +185,10 @@ void pawl_tf_const_float(struct pawl_text *out, uint32_t field, const char *name
 void pawl_tf_const_strings(struct pawl_text *out, uint32_t field, const char *name, int count,
                            const char *(*string)(void *context, int i), void *context)
 {
+    const int64_t dim = count;
     const size_t node = pawl_tf_node(out, field, name, "Const");
     size_t tensor;
-    const struct open open = begin_const(out, PAWL_TF_STRING, 1, count, &tensor);
+    const struct open open = begin_const(out, PAWL_TF_STRING, 1, &dim, &tensor);
 
     for (int i = 0; i < count; i++)
         pawl_pb_put_string(out, 8, string(context, i));

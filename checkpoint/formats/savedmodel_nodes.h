@@ -18,17 +18,22 @@ void pawl_tf_shape(struct pawl_text *out, uint32_t field, bool batch, int rank, 
 size_t pawl_tf_node(struct pawl_text *out, uint32_t field, const char *name, const char *op);
 void pawl_tf_input(struct pawl_text *out, const char *name);
 void pawl_tf_type(struct pawl_text *out, const char *key, int type);
-void pawl_tf_types(struct pawl_text *out, const char *key, int first, int type, int count);
+// Some types, then count times the same.
+void pawl_tf_types(struct pawl_text *out, const char *key, const int *first, int firsts, int type,
+                   int count);
 void pawl_tf_string(struct pawl_text *out, const char *key, const char *string);
 void pawl_tf_bool(struct pawl_text *out, const char *key, bool value);
+void pawl_tf_int(struct pawl_text *out, const char *key, int64_t value);
+void pawl_tf_float(struct pawl_text *out, const char *key, float value);
 void pawl_tf_ints(struct pawl_text *out, const char *key, int count, const int64_t *values);
 void pawl_tf_function(struct pawl_text *out, const char *key, const char *name);
 void pawl_tf_shape_attr(struct pawl_text *out, const char *key, bool batch, int rank,
                         const int64_t *dim);
-// A whole Const node: int32 numbers (rank 0 or 1), a float, or strings.
+// A whole Const node: int32 numbers (rank 2: pairs), floats, or strings.
 void pawl_tf_const_ints(struct pawl_text *out, uint32_t field, const char *name, int rank,
                         int count, const int32_t *values);
-void pawl_tf_const_float(struct pawl_text *out, uint32_t field, const char *name, float value);
+void pawl_tf_const_floats(struct pawl_text *out, uint32_t field, const char *name, int rank,
+                          const int64_t *dim, const float *values);
 void pawl_tf_const_strings(struct pawl_text *out, uint32_t field, const char *name, int count,
                            const char *(*string)(void *context, int i), void *context);
 

@@ -1,5 +1,5 @@
-// savedmodel_write.c - writes a Sequential model as a SavedModel that TensorFlow serves and Keras 2
-// revives with its optimizer.
+// savedmodel_write.c - writes a SavedModel that TensorFlow serves and Keras 2 revives with its
+// optimizer; where Keras 2 has no such layers, one that TensorFlow serves.
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 #include "checkpoint/formats/savedmodel.h"
 #include "checkpoint/formats/savedmodel_nodes.h"
 #include "checkpoint/formats/savedmodel_save.h"
+#include "checkpoint/names.h"
 #include "checkpoint/sums.h"
 #include "kernels/io.h"
 #include "kernels/memory.h"
@@ -19,27 +20,92 @@
 
 // ---- what the document holds
 
+struct slots {
+    const char *kind, *class_name;
+    int count;
+    const char *lists[2], *words[2], *moments[2];
+    bool apart;
+};
+
 static void choose_slots(struct pawl_saved *saved)
 {
+    static const struct slots rows[] = {
+        { "adam", "Adam", 2, { "_momentums", "_velocities" }, { "m", "v" },
+          { "exp_avg", "exp_avg_sq" }, false },
+        { "adamw", "AdamW", 2, { "_momentums", "_velocities" }, { "m", "v" },
+          { "exp_avg", "exp_avg_sq" }, false },
+        { "sgd", "SGD", 1, { "momentums" }, { "m" }, { "momentum_buffer" }, false },
+        { "rmsprop", "RMSprop", 2, { "_velocities", "_momentums" }, { "velocity", "momentum" },
+          { "square_avg", "momentum_buffer" }, true },
+    };
     const struct pawl_training *training = saved->file.document.training;
     const json_t *optimizer = training ? training->optimizer : NULL;
     const char *kind = json_string_value(json_object_get(optimizer, "kind"));
+    const bool still = !(json_number_value(json_object_get(optimizer, "momentum")) > 0);
 
     saved->slot_count = -1;  // no optimizer
-    if (!kind) return;
-    if (strncmp(kind, "adam", 4) == 0) {
-        saved->slot_count = 2;
-        saved->lists[0] = "_momentums", saved->words[0] = "m", saved->moments[0] = "exp_avg";
-        saved->lists[1] = "_velocities", saved->words[1] = "v", saved->moments[1] = "exp_avg_sq";
-    } else if (strcmp(kind, "sgd") == 0) {
-        saved->slot_count = json_number_value(json_object_get(optimizer, "momentum")) > 0;
-        saved->lists[0] = "momentums", saved->words[0] = "m";
-        saved->moments[0] = "momentum_buffer";
+    for (size_t i = 0; kind && i < sizeof(rows) / sizeof(*rows); i++) {
+        if (strcmp(kind, rows[i].kind)) continue;
+        saved->optimizer = rows[i].class_name;
+        saved->slots_apart = rows[i].apart;
+        saved->slot_count = rows[i].count;
+        for (int s = 0; s < 2; s++) {
+            saved->lists[s] = rows[i].lists[s];
+            saved->words[s] = rows[i].words[s];
+            saved->moments[s] = rows[i].moments[s];
+        }
+        if (still && (strcmp(kind, "sgd") == 0 || strcmp(kind, "rmsprop") == 0))
+            saved->slot_count--;
     }
     // Without its moments there is nothing to go on with.
     for (int i = 0; i < saved->slot_count; i++)
         if (!pawl_document_has_slot(&saved->file.document, 0, saved->moments[i]))
             saved->slot_count = -1;
+}
+
+// The order of layers changed: parameters are found by name again.
+static int follow_names(struct pawl_keras *keras, const struct pawl_bindings *bound)
+{
+    struct pawl_names names = { 0 };
+
+    if (!bound->count) return 0;
+    int rc = pawl_names_build(&names, bound->count, bound->items[0].tensor.name,
+                              sizeof(*bound->items));
+    for (int v = 0; v < keras->values.count && !rc; v++)
+        for (int p = 0; p < keras->values.items[v].part_count && !rc; p++) {
+            int *source = &keras->values.items[v].parts[p].source;
+            if (*source < 0) continue;
+            const char *name = keras->params.items[*source].tensor.name;
+            *source = pawl_names_find(&names, name);
+            if (*source < 0)
+                rc = pawl_fail(PAWL_ENOTSUP, "as a Keras model it would have a parameter '%s' of "
+                               "its own", name);
+        }
+    pawl_names_free(&names);
+    return rc;
+}
+
+static int open_keras(struct pawl_saved *saved, const struct pawl_document *document)
+{
+    struct pawl_keras_file *file = &saved->file;
+
+    int rc = pawl_keras_write(&file->config, document->architecture, true);
+    if (!rc && strcmp(json_string_value(json_object_get(file->config, "class_name")), "Sequential"))
+        rc = pawl_saved_order(json_object_get(file->config, "config"));
+    if (!rc) rc = pawl_keras_read(&file->keras, file->config, document->path);
+    if (!rc && !file->keras.architecture)
+        rc = pawl_fail(PAWL_ENOTSUP, "%s: %s", document->path, file->keras.stop);
+    if (rc) return rc;
+    saved->layers = json_object_get(json_object_get(file->config, "config"), "layers");
+    return 0;
+}
+
+// Keras 2 has neither class.
+static bool beyond_keras2(const struct pawl_architecture *architecture)
+{
+    for (int i = 0; i < architecture->layer_count; i++)
+        if (architecture->layers[i].kind == PAWL_RMS_NORM) return true;
+    return false;
 }
 
 static int open_model(struct pawl_saved *saved, const struct pawl_document *document)
@@ -51,30 +117,23 @@ static int open_model(struct pawl_saved *saved, const struct pawl_document *docu
     if (!document->architecture || !document->weight_count)
         return pawl_fail(PAWL_ENOTSUP, "%s: a SavedModel needs architecture and weights. try: "
                          "--arch MODEL", document->path);
-    int rc = pawl_keras_write(&file->config, document->architecture, true);
-    if (!rc) rc = pawl_keras_read(&file->keras, file->config, document->path);
-    if (!rc && !file->keras.architecture)
-        rc = pawl_fail(PAWL_ENOTSUP, "%s: %s", document->path, file->keras.stop);
-    if (!rc) rc = pawl_document_bind((struct pawl_document *)(uintptr_t)document);
+    int rc = pawl_document_bind((struct pawl_document *)(uintptr_t)document);
     if (rc) return rc;
     file->document.bindings = document->bindings;
-    if (!file->keras.sequential)
-        return pawl_fail(PAWL_ENOTSUP, "%s: only sequential models are written as a SavedModel. "
-                         "try: --to keras", document->path);
-    pawl_keras_plan_momentum(file);
-    choose_slots(saved);
-    if (saved->slot_count >= 0)
-        rc = pawl_keras_compile_write(&file->compile, document->training,
-                                      document->architecture->loss, true);
-    saved->layers = json_object_get(json_object_get(file->config, "config"), "layers");
-    const json_t *first = json_object_get(json_array_get(saved->layers, 0), "config");
-    saved->input = json_string_value(json_object_get(first, "name"));
-    const char *dtype = json_string_value(json_object_get(first, "dtype"));
-    if (!rc && (!saved->input || (dtype && strcmp(dtype, "float32"))))
-        rc = pawl_fail(PAWL_ENOTSUP, "%s: only models of float32 inputs are written as a "
-                       "SavedModel. try: --to keras", document->path);
-    saved->input_type = PAWL_TF_FLOAT;
-    return rc;
+    rc = beyond_keras2(document->architecture) ? PAWL_ENOTSUP : open_keras(saved, document);
+    if (rc == PAWL_ENOTSUP) {
+        pawl_keras_free(&file->keras);
+        saved->slot_count = -1;
+        rc = pawl_saved_generic(saved, document->architecture);
+    } else if (!rc) {
+        rc = follow_names(&file->keras, document->bindings);
+        pawl_keras_plan_momentum(file);
+        choose_slots(saved);
+        if (!rc && saved->slot_count >= 0)
+            rc = pawl_keras_compile_write(&file->compile, document->training,
+                                          document->architecture->loss, PAWL_KERAS_LEGACY);
+    }
+    return rc ? rc : pawl_saved_take_inputs(saved);
 }
 
 // ---- the bundle
@@ -178,9 +237,16 @@ static int put_bundle(struct bundle *b, const struct pawl_text *objects)
     pawl_table_begin(&b->table, 0);
     pawl_table_add(&b->table, "", 0, "\x08\x01\x1a\x02\x08\x01", 6);
     qsort(saved->tensors, (size_t)saved->tensor_count, sizeof(*saved->tensors), by_key);
-    int rc = put_string(b, OBJECT_GRAPH, objects);  // '_' comes before every other key
-    for (int i = 0; i < saved->tensor_count && !rc; i++)
-        rc = put_tensor(b, &saved->tensors[i]);
+    bool put_graph = false;
+    int rc = 0;
+    for (int i = 0; i <= saved->tensor_count && !rc; i++) {  // in the order of the keys' bytes
+        const bool last = i == saved->tensor_count;
+        if (!put_graph && (last || strcmp(saved->tensors[i].key, OBJECT_GRAPH) > 0)) {
+            rc = put_string(b, OBJECT_GRAPH, objects);
+            put_graph = true;
+        }
+        if (!rc && !last) rc = put_tensor(b, &saved->tensors[i]);
+    }
     return rc ? rc : pawl_table_finish(&b->table);
 }
 
