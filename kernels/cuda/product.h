@@ -1,0 +1,445 @@
+// product.h - tiled products: out (m, n) = finish(a (m, k) b (n, k)^T), whatever a and b are read
+// from.
+//
+// A block has one tile of the output. Tiles of both factors come in by asynchronous copies, STAGES
+// at a time, while the warps multiply those that are there:
+//
+//     steps of DEPTH    | copy 0 | copy 1 | copy 2  | copy 3  |
+//                                         | times 0 | times 1 | ...
+//     then, warp by warp through shared memory: bias, activation, derivative, residual
+//
+// A source says where an element lies: source.row(r) and source.step(k), each made once for many,
+// then source.at(row, step), NULL where the element is a zero that lies nowhere (padding). It has
+//
+//     across      the tile's lines are steps of the depth, since rows lie side by side in memory
+//     whole       chunks of 16 bytes are wholly inside or outside, and aligned
+//     rows, depth, data, group (elements from one group to the next)
+//
+// Every sum runs over k in the same order, whatever the grid: results do not vary.
+
+#ifndef PAWL_CUDA_PRODUCT_H
+#define PAWL_CUDA_PRODUCT_H
+
+#include "kernels/cuda/activation.h"
+#include "kernels/cuda/mma.h"
+
+namespace {  // types of one element type must not meet the other's at link time
+
+enum { STAGES = 3, DEPTH = 64 / (int)sizeof(value) };
+
+template <int ROWS, int COLS, int DOWN, int BESIDE>  // warps down and beside each other
+struct block_shape {
+    static constexpr int rows = ROWS, cols = COLS, beside = BESIDE, threads = DOWN * BESIDE * 32;
+    static constexpr int mi = ROWS / DOWN / 16, nj = COLS / BESIDE / 8;
+};
+
+typedef block_shape<128, 128, 2, 4> large_block;
+typedef block_shape<64, 64, 2, 2> small_block;
+typedef block_shape<128, 32, 4, 1> narrow_block;
+
+// ---- numbers of either type
+
+template <class T>
+static __device__ inline float number(T x)
+{
+    if constexpr (std::is_same<T, float>::value)
+        return x;
+    else
+        return get(x);
+}
+
+template <class T>
+static __device__ inline T element(float x)
+{
+    if constexpr (std::is_same<T, float>::value)
+        return x;
+    else
+        return put(x);
+}
+
+template <class T>
+struct alignas(4 * sizeof(T)) four_of {
+    T x[4];
+};
+
+// Four elements side by side, or the first `count` of them where not whole.
+template <class T>
+static __device__ inline void read_four(float out[4], const T *from, bool whole, int count)
+{
+    four_of<T> four = {};
+
+    if (whole)
+        four = *(const four_of<T> *)from;
+    else
+        for (int e = 0; e < count; e++)
+            four.x[e] = from[e];
+    UNROLL
+    for (int e = 0; e < 4; e++)
+        out[e] = number(four.x[e]);
+}
+
+template <class T>
+static __device__ inline void write_four(T *to, const float x[4], bool whole, int count)
+{
+    four_of<T> four;
+
+    UNROLL
+    for (int e = 0; e < 4; e++)
+        four.x[e] = element<T>(x[e]);
+    if (whole)
+        *(four_of<T> *)to = four;
+    else
+        for (int e = 0; e < count; e++)
+            to[e] = four.x[e];
+}
+
+// ---- sources
+
+// A matrix in memory. Lines are rows (along) or steps (across).
+template <bool ACROSS>
+struct matrix {
+    static constexpr bool across = ACROSS;
+    typedef int64_t row_place;
+    typedef int64_t step_place;
+
+    const value *data;
+    int64_t line, group;
+    int rows, depth;
+    bool whole;
+
+    __device__ int64_t row(int r) const { return ACROSS ? r : r * line; }
+    __device__ int64_t step(int k) const { return ACROSS ? k * line : k; }
+    __device__ const value *at(int64_t r, int64_t k) const { return data + r + k; }
+};
+
+static inline bool chunks_fit(const void *data, int64_t line, int64_t count, int64_t group)
+{
+    return ((uintptr_t)data | (uintptr_t)(line * (int64_t)sizeof(value))
+            | (uintptr_t)(count * (int64_t)sizeof(value))
+            | (uintptr_t)(group * (int64_t)sizeof(value))) % 16 == 0;
+}
+
+template <bool ACROSS>
+static inline matrix<ACROSS> matrix_of(const pawl_value *data, int64_t line, int64_t group,
+                                       int64_t rows, int64_t depth)
+{
+    matrix<ACROSS> m;
+
+    m.data = (const value *)data;
+    m.line = line;
+    m.group = group;
+    m.rows = (int)rows;
+    m.depth = (int)depth;
+    m.whole = chunks_fit(data, line, ACROSS ? rows : depth, group);
+    return m;
+}
+
+// One thread's share of bringing a source's tiles into shared memory.
+template <int ROWS, int THREADS, class Source>
+struct loader {
+    static constexpr bool across = Source::across;
+    static constexpr int in_line = (across ? ROWS : DEPTH) / TILE_CHUNK;
+    static constexpr int line = in_line * TILE_CHUNK + TILE_PAD;
+    static constexpr int elements = (across ? DEPTH : ROWS) * line;
+    static constexpr int each = ROWS * DEPTH / TILE_CHUNK / THREADS;
+    static constexpr int row_places = across ? 1 : each;
+    static_assert(THREADS % in_line == 0 && each * THREADS * TILE_CHUNK == ROWS * DEPTH, "shares");
+
+    int first;
+    typename Source::row_place row[row_places];
+
+    __device__ void open(const Source &source, int first_row)
+    {
+        first = first_row;
+        UNROLL
+        for (int i = 0; i < row_places; i++) {
+            const int chunk = (int)threadIdx.x + i * THREADS;
+            const int r = first + (across ? chunk % in_line * TILE_CHUNK : chunk / in_line);
+            row[i] = source.row(r < source.rows ? r : 0);
+        }
+    }
+
+    // Elements one by one, where 16 bytes at once will not do.
+    __device__ void copy_each(const Source &source, value *to, int r, int k) const
+    {
+        for (int e = 0; e < TILE_CHUNK; e++) {
+            const int er = r + (across ? e : 0), ek = k + (across ? 0 : e);
+            const value *from = er < source.rows && ek < source.depth
+                                    ? source.at(source.row(er), source.step(ek)) : NULL;
+            to[e] = from ? *from : put(0.0f);
+        }
+    }
+
+    __device__ void copy(const Source &source, value *tile, int k) const
+    {
+        UNROLL
+        for (int i = 0; i < each; i++) {
+            const int chunk = (int)threadIdx.x + i * THREADS;
+            const int at_line = chunk / in_line, in = chunk % in_line * TILE_CHUNK;
+            const int r = first + (across ? in : at_line), at_k = k + (across ? at_line : in);
+            value *to = tile + at_line * line + in;
+            if (source.whole) {
+                const value *from = r < source.rows && at_k < source.depth
+                                        ? source.at(row[across ? 0 : i], source.step(at_k)) : NULL;
+                copy_16(to, from ? from : source.data, from != NULL);
+            } else {
+                copy_each(source, to, r, at_k);
+            }
+        }
+    }
+};
+
+// ---- what becomes of the sums
+
+// n / by by a multiplication (Granlund and Montgomery, 1994), for 0 <= n < 2^31.
+struct divisor {
+    uint32_t by, multiplier, shift;
+};
+
+static inline divisor divisor_of(int64_t by)
+{
+    divisor d = { (uint32_t)by, 0, 0 };
+
+    while (((uint64_t)1 << d.shift) < (uint64_t)by)
+        d.shift++;
+    d.multiplier = (uint32_t)((((uint64_t)1 << (31 + d.shift)) + (uint64_t)by - 1) / (uint64_t)by);
+    return d;
+}
+
+static __device__ inline int divide(int n, divisor d)
+{
+    return (int)((uint64_t)(uint32_t)n * d.multiplier >> (31 + d.shift));
+}
+
+// Rows that are places of a grid (batch, h, w) lying in images of their own size; plain: rows.
+struct scatter {
+    bool plain;
+    divisor grid_w, grid_h;
+    int64_t image_h, image_w, first_h, first_w, step_h, step_w;
+
+    __device__ int64_t row(int r) const
+    {
+        if (plain) return r;
+        const int line = divide(r, grid_w), x = r - line * (int)grid_w.by;
+        const int image = divide(line, grid_h), y = line - image * (int)grid_h.by;
+        return (image * image_h + first_h + y * step_h) * image_w + first_w + x * step_w;
+    }
+};
+
+template <class Out>
+struct finish {
+    Out *out;
+    value *pre;
+    const value *bias, *residual, *saved;
+    int64_t line, group, bias_group;  // elements from one group of outputs to the next
+    enum pawl_activation activation;
+    bool add, whole;
+    scatter to;
+};
+
+template <class Out>
+static inline finish<Out> finish_of(pawl_value *out, int64_t line)
+{
+    finish<Out> f = {};
+
+    f.out = (Out *)out;
+    f.line = line;
+    f.to.plain = true;
+    return f;
+}
+
+template <class Out>
+static inline bool fours_fit(const finish<Out> &f, int64_t n)
+{
+    const uintptr_t values = (uintptr_t)f.pre | (uintptr_t)f.bias | (uintptr_t)f.residual
+                             | (uintptr_t)f.saved;
+
+    return values % (4 * sizeof(value)) == 0 && (uintptr_t)f.out % (4 * sizeof(Out)) == 0
+           && (n | f.line | f.group | f.bias_group) % 4 == 0;
+}
+
+template <class Out>
+static __device__ inline void finish_four(const finish<Out> &f, float x[4], int64_t at, int col,
+                                          int count)
+{
+    const float alpha = activation_alpha(f.activation);
+    float more[4];
+
+    if (f.bias) {
+        read_four(more, f.bias + col, f.whole, count);
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            x[e] += more[e];
+    }
+    if (f.pre) write_four(f.pre + at, x, f.whole, count);
+    if (f.saved) {
+        read_four(more, f.saved + at, f.whole, count);
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            x[e] *= activation_slope(more[e], f.activation, alpha);
+    } else if (f.activation != PAWL_LINEAR) {
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            x[e] = activated(x[e], f.activation, alpha);
+    }
+    if (f.residual) {
+        read_four(more, f.residual + at, f.whole, count);
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            x[e] += more[e];
+    }
+    if (f.add) {
+        read_four(more, f.out + at, f.whole, count);
+        UNROLL
+        for (int e = 0; e < 4; e++)
+            x[e] += more[e];
+    }
+    write_four(f.out + at, x, f.whole, count);
+}
+
+// A warp's sums, sixteen rows at a time through its own shared memory, so that lanes have four
+// columns each and code is there once for all sums.
+template <int MI, int NJ, class Out>
+static __device__ inline void finish_warp(const finish<Out> &f, const float (&sum)[MI][NJ][4],
+                                          float *room, int row, int col, int m, int n)
+{
+    constexpr int line = NJ * 8 + 4, fours = NJ * 2;
+    const int lane = (int)threadIdx.x % 32;
+
+    ROLL
+    for (int turn = 0; turn < MI; turn++) {
+        UNROLL
+        for (int i = 0; i < MI; i++) {
+            if (i != turn) continue;
+            UNROLL
+            for (int j = 0; j < NJ * 4; j++)
+                room[(j % 4 / 2 * 8 + lane / 4) * line + j / 4 * 8 + lane % 4 * 2 + j % 2]
+                    = sum[i][j / 4][j % 4];
+        }
+        __syncwarp();
+        ROLL
+        for (int at = lane; at < 16 * fours; at += 32) {
+            const int r = row + turn * 16 + at / fours, c = col + at % fours * 4;
+            float x[4];
+            read_four(x, room + at / fours * line + at % fours * 4, true, 4);
+            if (r < m && c < n)
+                finish_four(f, x, f.to.row(r) * f.line + c, c, n - c < 4 ? n - c : 4);
+        }
+        __syncwarp();
+    }
+}
+
+// ---- the kernel
+
+// Tiles in strips of eight rows of tiles, so that blocks beside each other share their factors.
+struct tile_place {
+    int group, row, col;
+};
+
+static __device__ inline tile_place place_of(int block, int down, int beside)
+{
+    const int tiles = down * beside, tile = block % tiles, strip = tile / (8 * beside);
+    const int high = down - strip * 8 < 8 ? down - strip * 8 : 8;
+
+    return { block / tiles, strip * 8 + tile % (8 * beside) % high, tile % (8 * beside) / high };
+}
+
+template <class Shape, class A, class B>
+struct stage_of {
+    typedef loader<Shape::rows, Shape::threads, A> left;
+    typedef loader<Shape::cols, Shape::threads, B> right;
+    static constexpr int elements = left::elements + right::elements;
+    static constexpr int finish_bytes = Shape::threads / 32 * 16 * (Shape::nj * 8 + 4) * 4;
+    static constexpr int copy_bytes = STAGES * elements * (int)sizeof(value);
+    static constexpr int bytes = copy_bytes > finish_bytes ? copy_bytes : finish_bytes;
+};
+
+template <class Shape, class A, class B, class Out>
+static __global__ void __launch_bounds__(Shape::threads)
+product(A a, B b, finish<Out> f)
+{
+    typedef stage_of<Shape, A, B> stage;
+    SHARED(value, tiles);
+    const int m = a.rows, n = b.rows, steps = (a.depth + DEPTH - 1) / DEPTH;
+    const int down = (m + Shape::rows - 1) / Shape::rows;
+    const int beside = (n + Shape::cols - 1) / Shape::cols;
+    const tile_place at = place_of((int)blockIdx.x, down, beside);
+    const int warp = (int)threadIdx.x / 32;
+    const int row = warp / Shape::beside * Shape::mi * 16;
+    const int col = warp % Shape::beside * Shape::nj * 8;
+    float sum[Shape::mi][Shape::nj][4] = {};
+    typename stage::left left;
+    typename stage::right right;
+
+    a.data += at.group * a.group;
+    b.data += at.group * b.group;
+    left.open(a, at.row * Shape::rows);
+    right.open(b, at.col * Shape::cols);
+    for (int step = 0; step < STAGES - 1; step++) {
+        value *to = tiles + step * stage::elements;
+        if (step < steps) left.copy(a, to, step * DEPTH);
+        if (step < steps) right.copy(b, to + stage::left::elements, step * DEPTH);
+        copy_close();
+    }
+    ROLL
+    for (int step = 0; step < steps; step++) {
+        // This step's tiles are there for all, and nobody multiplies the ones before any more.
+        copy_wait<STAGES - 2>();
+        __syncthreads();
+        const int ahead = step + STAGES - 1;
+        value *to = tiles + ahead % STAGES * stage::elements;
+        if (ahead < steps) left.copy(a, to, ahead * DEPTH);
+        if (ahead < steps) right.copy(b, to + stage::left::elements, ahead * DEPTH);
+        copy_close();
+        const value *have = tiles + step % STAGES * stage::elements;
+        const value *in_a = have + row * (A::across ? 1 : stage::left::line);
+        const value *in_b = have + stage::left::elements
+                            + col * (B::across ? 1 : stage::right::line);
+        multiply<DEPTH, A::across, B::across>(sum, in_a, stage::left::line, in_b,
+                                              stage::right::line);
+    }
+    copy_wait<0>();
+    __syncthreads();
+    f.out += at.group * f.group;
+    if (f.pre) f.pre += at.group * f.group;
+    if (f.residual) f.residual += at.group * f.group;
+    if (f.saved) f.saved += at.group * f.group;
+    if (f.bias) f.bias += at.group * f.bias_group;
+    finish_warp(f, sum, (float *)tiles + warp * 16 * (Shape::nj * 8 + 4),
+                at.row * Shape::rows + row, at.col * Shape::cols + col, m, n);
+}
+
+template <class Shape, class A, class B, class Out>
+static inline void launch_product(struct pawl_stream *s, const A &a, const B &b,
+                                  const finish<Out> &f, int64_t groups)
+{
+    typedef stage_of<Shape, A, B> stage;
+    const int64_t down = (a.rows + Shape::rows - 1) / Shape::rows;
+    const int64_t beside = (b.rows + Shape::cols - 1) / Shape::cols;
+    const auto tiled_product = product<Shape, A, B, Out>;
+
+    allow_shared(tiled_product, stage::bytes);
+    LAUNCH(tiled_product, (unsigned)(down * beside * groups), Shape::threads, stage::bytes, s, a, b,
+           f);
+}
+
+// Large blocks once there are enough of them for most of a GPU; the shape alone decides.
+template <class A, class B, class Out>
+static inline void multiply_tiles(struct pawl_stream *s, const A &a, const B &b, finish<Out> f,
+                                  int64_t groups)
+{
+    const int64_t large = (a.rows + (int64_t)127) / 128 * ((b.rows + (int64_t)127) / 128) * groups;
+
+    if (a.rows < 1 || b.rows < 1) return;
+    f.whole = fours_fit(f, b.rows);
+    if (b.rows <= 32)
+        launch_product<narrow_block>(s, a, b, f, groups);
+    else if (large >= 96)
+        launch_product<large_block>(s, a, b, f, groups);
+    else
+        launch_product<small_block>(s, a, b, f, groups);
+}
+
+}  // namespace
+
+#endif
