@@ -41,6 +41,11 @@ void plain_layer_norm(double *out, double *mean, double *rstd, const double *x,
 void plain_layer_norm_back(double *x_grad, double *weight_grad, double *bias_grad,
                            const double *out_grad, const double *x, const double *weight,
                            int64_t rows, int64_t cols, double epsilon);
+// Batch norm is that of one sample with as many groups as columns.
+void plain_group_norm(double *out, double *mean, double *rstd, const double *x,
+                      const double *weight, const double *bias, const struct pawl_group_norm *n);
+void plain_group_norm_back(double *x_grad, double *sums, const double *grad, const double *x,
+                           const double *weight, const struct pawl_group_norm *n);
 
 // plain_attention.c
 void plain_attention(double *out, double *lse, const double *qkv,
