@@ -326,6 +326,19 @@ int pawl_saver_close(struct pawl_saver *saver)
     return rc;
 }
 
+void pawl_saver_cpu(const struct pawl_saver *saver, struct pawl_saver_cpu *out)
+{
+    const int64_t copy = atomic_load_explicit(&saver->copy_cpu_ns, memory_order_relaxed);
+    const int64_t sums = atomic_load_explicit(&saver->sums_cpu_ns, memory_order_relaxed);
+
+    *out = (struct pawl_saver_cpu){
+        .copy_ns = copy, .sums_ns = sums,
+        .write_ns = atomic_load_explicit(&saver->write_cpu_ns, memory_order_relaxed) - copy - sums
+                    + (saver->transfers ? pawl_transfers_cpu_ns(saver->transfers) : 0),
+        .commit_ns = atomic_load_explicit(&saver->commit_cpu_ns, memory_order_relaxed),
+        .keep_ns = atomic_load_explicit(&saver->keep_cpu_ns, memory_order_relaxed) };
+}
+
 bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written, uint64_t *total)
 {
     if (!atomic_load_explicit(&saver->writing, memory_order_relaxed)) return false;

@@ -95,6 +95,16 @@ struct pawl_save_event {
     char error[1024];  // "" unless failed or skipped
 };
 
+// CPU time that the saver's threads have taken so far. The copy on the trainer's side is not in it,
+// nor what the kernel does for storage on threads of its own.
+struct pawl_saver_cpu {
+    int64_t copy_ns;    // of the state, into a ring smaller than it
+    int64_t sums_ns;    // checksums
+    int64_t write_ns;   // handing the bytes to storage, and making them durable
+    int64_t commit_ns;  // everything else until durable
+    int64_t keep_ns;    // afterwards: LATEST and retention
+};
+
 // PAWL_EBUSY: a live process holds the directory (the words give host and pid).
 // PAWL_EINVAL: keep or mode makes no sense ("latest=1": the reason). PAWL_EIO: cannot write there.
 PAWL_API int pawl_saver_open(struct pawl_saver **out, const struct pawl_saver_options *options,
@@ -162,6 +172,8 @@ PAWL_API int64_t pawl_saver_stall_ns(const struct pawl_saver *saver, double byte
 // How far the snapshot on its way is: bytes written of total. false: none is being written.
 PAWL_API bool pawl_saver_writing(const struct pawl_saver *saver, uint64_t *written,
                                  uint64_t *total);
+// Exact between saves; during one the phase under way is still to be added. Any thread.
+PAWL_API void pawl_saver_cpu(const struct pawl_saver *saver, struct pawl_saver_cpu *out);
 // Blocks until every accepted save is durable or has failed; the last failure or 0.
 PAWL_API int pawl_saver_wait(struct pawl_saver *saver);
 

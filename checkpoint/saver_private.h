@@ -95,10 +95,15 @@ struct pawl_saver {
     _Atomic bool writing;      // the same
     _Atomic bool hurry;        // somebody waits: no idle priority for what is on its way
 
+    // CPU time by cause, by the saver's thread, read by anyone: for people, orders nothing. write
+    // has copy's and sums' in it.
+    _Atomic int64_t copy_cpu_ns, sums_cpu_ns, write_cpu_ns, commit_cpu_ns, keep_cpu_ns;
+
     // The saver's thread alone, and the trainer's while the thread does not run or no request was
     // ever begun.
     struct pawl_request *current;
     uint64_t next_chunk, chunks_written;
+    int64_t cpu_since_ns;        // when its CPU time was last put down to a cause
     bool told_taken;
     bool reused;                 // the frame was taken for another snapshot under our hands
     struct pawl_transfers *transfers;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/io.h"
+#include "kernels/thread.h"
 
 enum { PAGE = 4096, OPEN_TRIES = 8 };
 
@@ -40,6 +41,7 @@ struct writer {
     struct pawl_transfers *transfers;
     const char *path;
     int direct, buffered;
+    int64_t start_ns;  // of the writing
     uint64_t written;
     struct slot slots[PAWL_TRANSFERS_MAX];
     int lost;  // what next() said, when it cannot go on
@@ -75,11 +77,34 @@ static void finish_chunk(struct writer *writer, uint64_t chunk, size_t size)
     writer->chunks->written(writer->chunks->context, chunk);
 }
 
+// How many chunks may be under way, from the rate so far. What the first few bring is a guess.
+static int depth_now(const struct writer *writer)
+{
+    const int most = pawl_transfers_depth(writer->transfers);
+    const int64_t ns = pawl_io()->now_ns() - writer->start_ns;
+    const double ahead = PAWL_SHARD_AHEAD_MS * 1e6 * (double)writer->written
+                         / ((double)(ns > 0 ? ns : 1) * PAWL_CHUNK_BYTES);
+
+    if (most < PAWL_SHARD_DEPTH_LEAST || ahead >= most) return most;
+    return ahead > PAWL_SHARD_DEPTH_LEAST ? (int)ahead : PAWL_SHARD_DEPTH_LEAST;
+}
+
 static struct slot *free_slot(struct writer *writer)
 {
     for (int i = 0; i < pawl_transfers_depth(writer->transfers); i++)
         if (!writer->slots[i].busy) return &writer->slots[i];
     return NULL;
+}
+
+static void sum_chunk(const struct pawl_shard *shard, uint64_t chunk, const char *bytes,
+                      size_t size)
+{
+    const int64_t start = shard->sums_cpu_ns ? pawl_thread_cpu_ns() : 0;
+
+    pawl_sums_set(shard->sums, chunk, pawl_crc32c(bytes, size));
+    if (shard->sums_cpu_ns)
+        atomic_fetch_add_explicit(shard->sums_cpu_ns, pawl_thread_cpu_ns() - start,
+                                  memory_order_relaxed);
 }
 
 // The last pages of the file may be a part of one: that part goes through the cache, at once.
@@ -90,7 +115,7 @@ static int begin_chunk(struct writer *writer, uint64_t chunk, const char *bytes)
     const size_t pages = writer->direct < 0 ? size : size / PAGE * PAGE;
     int rc = 0;
 
-    pawl_sums_set(writer->shard->sums, chunk, pawl_crc32c(bytes, size));
+    sum_chunk(writer->shard, chunk, bytes, size);
     if (size > pages)
         rc = write_buffered(writer, bytes + pages, size - pages, (off_t)(start + pages));
     if (rc || !pages) {
@@ -158,7 +183,7 @@ static int advance(struct writer *writer)
     uint64_t chunk;
     int rc;
 
-    if (under_way < pawl_transfers_depth(writer->transfers)) {
+    if (under_way < depth_now(writer)) {
         const int got = writer->chunks->next(writer->chunks->context, !under_way, &chunk, &bytes);
         if (got < 0) writer->lost = got;
         if (got < 0 || (!got && !under_way)) return 0;
@@ -175,6 +200,7 @@ static int write_chunks(struct writer *writer)
     struct pawl_io_transfer *ended;
     int rc = 1;
 
+    writer->start_ns = pawl_io()->now_ns();
     while (rc > 0)
         rc = advance(writer);
     // After an error: nothing more is begun, but the memory of what was is storage's until it ends.

@@ -14,9 +14,11 @@
 #include "checkpoint/store/transfers.h"
 #include "checkpoint/sums.h"
 
-// Chunks under way at once. More did not write faster where it was tried (a virtual disk that gave
-// 0.69, 0.70, 0.58 and 0.50 GB/s with 1, 2, 4 and 8), and a disk of several devices wants a few.
-enum { PAWL_SHARD_DEPTH = 3 };
+// Chunks under way at once: at most, and at least (where there are so many). Between them it is
+// what storage takes in 50 ms: the thread that writes shares its core with a training step and
+// comes to run a few ms late, and 12 MB are gone by then on a disk that takes 2 GB/s; while on one
+// that takes 100 MB/s more would only make others wait.
+enum { PAWL_SHARD_DEPTH = 16, PAWL_SHARD_DEPTH_LEAST = 3, PAWL_SHARD_AHEAD_MS = 50 };
 
 // Where the bytes come from: chunk by chunk, in any order, each once.
 struct pawl_chunks {
@@ -39,6 +41,7 @@ struct pawl_shard {
     uint64_t size_bytes;
     unsigned char *sums;  // pawl_sums_bytes(size_bytes), for use while writing
     _Atomic uint64_t *written;  // told after each chunk how many bytes are written, or NULL
+    _Atomic int64_t *sums_cpu_ns;  // grows by the CPU time that checksums take, or NULL
     const struct pawl_chunks *chunks;
     struct pawl_transfers *transfers;  // borrowed; NULL: some of its own
 };

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/memory.h"
@@ -171,6 +172,14 @@ void pawl_pool_close(struct pawl_pool *pool)
     for (int i = 1; i < pool->threads; i++)
         pthread_join(pool->thread[i], NULL);
     pawl_free(pool);
+}
+
+int64_t pawl_thread_cpu_ns(void)
+{
+    struct timespec used;
+
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used)) return 0;
+    return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
 }
 
 void pawl_thread_name(const char *name)

@@ -11,14 +11,14 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernels/memory.h"
 #include "kernels/thread.h"
 
-enum { THREADS = 2, NICE = 5 };
+enum { THREADS = 2 };
 
 struct line {
     struct pawl_io_transfer *entry[PAWL_TRANSFERS_MAX];
@@ -54,6 +54,19 @@ void pawl_transfers_idle(struct pawl_transfers *transfers, bool idle)
     if (transfers->queue) pawl_transfers_idle_self(idle);
 }
 
+int64_t pawl_transfers_cpu_ns(const struct pawl_transfers *transfers)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < transfers->thread_count; i++) {
+        struct timespec used;
+        clockid_t clock;
+        if (!pthread_getcpuclockid(transfers->threads[i], &clock) && !clock_gettime(clock, &used))
+            sum += (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+    }
+    return sum;
+}
+
 static void put(struct line *line, struct pawl_io_transfer *transfer)
 {
     line->entry[line->put++ % PAWL_TRANSFERS_MAX] = transfer;
@@ -80,7 +93,6 @@ static void *work(void *context)
     bool idle = false;
 
     pawl_thread_name("pawl-write");
-    (void)setpriority(PRIO_PROCESS, 0, NICE);
     pthread_mutex_lock(&transfers->lock);
     for (;;) {
         while (!(transfer = take(&transfers->todo)) && !transfers->closing)

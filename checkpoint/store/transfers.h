@@ -30,6 +30,9 @@ int pawl_transfers_submit(struct pawl_transfers *transfers, struct pawl_io_trans
 // -errno: the queue itself failed; nothing can be submitted from then on.
 int pawl_transfers_reap(struct pawl_transfers *transfers, struct pawl_io_transfer **out);
 
+// CPU time that its threads have taken; 0 with a queue, which has none. Any thread, until close.
+int64_t pawl_transfers_cpu_ns(const struct pawl_transfers *transfers);
+
 // From the next transfer on storage serves it after others' (idle) or as any.
 void pawl_transfers_idle(struct pawl_transfers *transfers, bool idle);
 // The same for the calling thread.

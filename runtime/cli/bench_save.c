@@ -30,7 +30,7 @@ enum {
     WINDOW_MS = 4000,      // longer steps make shorter windows, of at least 2
     COPY_BYTES = 256 << 20,
     COPIES = 5,
-    DEEP = 3,              // requests at a time, for the disk's own rate
+    DEEP = 16,             // requests at a time, for the disk's own rate: the saver's most
 };
 
 static const int64_t SAVE_MAX_NS = INT64_C(600) * 1000000000;
