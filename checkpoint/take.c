@@ -130,6 +130,7 @@ static void queue_copy(struct pawl_saver *saver, struct pawl_stream *stream)
     const struct pawl_lane *lane = &saver->lane[request->frame];
 
     start_copy(saver);
+    pawl_device_phase(saver->device, "snapshot");
     pawl_digests_take(&saver->digests, &saver->layout, request->frame, stream);
     pawl_event_record(lane->asked, stream);
     pawl_event_before(lane->asked, lane->stream);
@@ -137,6 +138,7 @@ static void queue_copy(struct pawl_saver *saver, struct pawl_stream *stream)
         pawl_ring_copy_rest(&saver->ring, &saver->layout, lane->stream);
         pawl_event_record(lane->copied, lane->stream);
     }
+    pawl_device_phase(saver->device, NULL);
     add_stall(request, request->event.asked_ns);
     hand_over(saver, false);
     saver->due = true;  // for the fence

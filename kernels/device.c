@@ -92,6 +92,16 @@ void pawl_device_free(struct pawl_device *device, void *memory, size_t bytes,
     if (memory) device->kind->free(device, memory, bytes, place);
 }
 
+uint64_t pawl_device_free_bytes(struct pawl_device *device)
+{
+    return device->kind->free_bytes ? device->kind->free_bytes(device) : 0;
+}
+
+void pawl_device_phase(const struct pawl_device *device, const char *words)
+{
+    if (device->kind->phase) device->kind->phase(words);
+}
+
 int pawl_stream_open(struct pawl_stream **out, struct pawl_device *device)
 {
     return device->kind->stream_open(device, out, false);

@@ -58,6 +58,11 @@ struct pawl_device_kind {
     // Best multiply-add rate of registers alone over about `seconds`, in GFLOP/s: what `bench`
     // holds a step against. threads as the device has.
     double (*peak_gflops)(struct pawl_device *device, double seconds);
+    // Device memory that nobody has yet, in bytes. NULL: not known.
+    uint64_t (*free_bytes)(struct pawl_device *device);
+    // For profilers: what the calling thread queues from now on is `words`; NULL ends the latest.
+    // NULL: nobody to tell.
+    void (*phase)(const char *words);
     // The GPU numbered index, without opening it. PAWL_ENONE: there are not so many; PAWL_ENOTSUP:
     // there are none, and why. NULL: a kind without GPUs.
     int (*gpu)(struct pawl_gpu *out, int index);
@@ -81,6 +86,8 @@ struct pawl_device {
 PAWL_API int pawl_device_open(struct pawl_device **out, const char *name, int threads);
 PAWL_API void pawl_device_close(struct pawl_device *device);  // accepts NULL
 const char *pawl_device_why_host(void);
+uint64_t pawl_device_free_bytes(struct pawl_device *device);  // 0: not known
+void pawl_device_phase(const struct pawl_device *device, const char *words_or_null);
 int pawl_device_gpu(struct pawl_gpu *out, int index);  // as struct pawl_device_kind says
 
 PAWL_API int pawl_device_alloc(struct pawl_device *device, void *out, size_t bytes,

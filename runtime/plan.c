@@ -63,6 +63,23 @@ static int take_tables(struct pawl_plan *plan)
     return rc;
 }
 
+// The arena grows with the batch, so what would fit is known.
+static int take_arena(struct pawl_plan *plan)
+{
+    struct pawl_device *device = plan->model->device;
+    const int64_t batch = plan->options.batch;
+    const int rc = pawl_device_alloc(device, &plan->arena, plan->arena_bytes, PAWL_ON_DEVICE);
+
+    if (rc != PAWL_ENOMEM) return rc;
+    const double one = (double)plan->arena_bytes / (double)batch;
+    const int64_t fit = (int64_t)((double)pawl_device_free_bytes(device) * 0.95 / one);
+    if (fit < 1 || fit >= batch) return rc;
+    return pawl_fail(rc, "%s; of the %lld in a batch about %lld fit. try: --batch %lld, or "
+                     "--accumulate %lld, which takes the batch in parts", pawl_error(),
+                     (long long)batch, (long long)fit, (long long)fit,
+                     (long long)((batch + fit - 1) / fit));
+}
+
 int pawl_plan_open(struct pawl_plan **out, struct pawl_model *model,
                    const struct pawl_plan_options *options)
 {
@@ -81,8 +98,7 @@ int pawl_plan_open(struct pawl_plan **out, struct pawl_model *model,
     if (!rc) rc = plan_build(plan);
     if (!rc && options->backward) rc = plan_build_back(plan);
     if (!rc) rc = plan_place(plan);
-    if (!rc)
-        rc = pawl_device_alloc(model->device, &plan->arena, plan->arena_bytes, PAWL_ON_DEVICE);
+    if (!rc) rc = take_arena(plan);
     if (!rc)
         rc = pawl_device_alloc(model->device, &plan->result, 2 * sizeof(float), PAWL_ON_DEVICE);
     if (!rc && plan->zeros_bytes)

@@ -269,6 +269,7 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
         settle(model, part, &copies[i]);
     }
     if (saver) pawl_saver_fence(saver, t->stream);
+    pawl_device_phase(t->device, "update");
     for (int i = 0; i < PAWL_SEGMENTS; i++) {
         const struct pawl_segment *part = &model->segment[i];
         struct pawl_update own = *rule;
@@ -286,6 +287,7 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
         if (old_state) pawl_stream_copy(t->stream, old_state, now, bytes);
         pawl_stream_copy(t->stream, now, model->grad + state.start, bytes);
     }
+    pawl_device_phase(t->device, NULL);
     if (passes) pawl_saver_passed(saver, t->stream);
 }
 
@@ -298,10 +300,12 @@ static int micro_batches(struct pawl_trainer *t, double *loss)
         float result[2] = { 0 };
         int rc = feed(t, t->options.data, t->samples + (uint64_t)(i * t->micro));
         if (rc) return rc;
+        pawl_device_phase(t->device, "forward and backward");
         pawl_plan_train(t->plan, t->stream,
                         t->step * (uint64_t)t->options.accumulate + (uint64_t)i,
                         1.0f / (float)rows, i > 0, result);
         rc = pawl_stream_wait(t->stream);
+        pawl_device_phase(t->device, NULL);
         if (rc) return rc;
         sum += (double)result[0];
     }

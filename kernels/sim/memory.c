@@ -100,6 +100,18 @@ int sim_alloc(struct pawl_device *device, void **out, size_t bytes, enum pawl_pl
     return pawl_fail(PAWL_ENOMEM, "no memory for %s (%zu bytes)", what[place], bytes);
 }
 
+uint64_t sim_free_bytes(struct pawl_device *device)
+{
+    struct sim *sim = (struct sim *)device;
+    uint64_t left = SIM_SPACE_BYTES;
+
+    pthread_mutex_lock(&sim->lock);
+    for (const struct sim_block *block = sim->blocks[PAWL_ON_DEVICE]; block; block = block->next)
+        left -= block->size + PAGE;
+    pthread_mutex_unlock(&sim->lock);
+    return left;
+}
+
 // What is queued may still use it: as cudaFree, this waits for the device.
 void sim_free(struct pawl_device *device, void *memory, size_t bytes, enum pawl_place place)
 {

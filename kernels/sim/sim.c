@@ -122,4 +122,5 @@ const struct pawl_device_kind pawl_device_sim = {
     .event_before = sim_event_before,
     .event_done = sim_event_done,
     .peak_gflops = sim_peak,
+    .free_bytes = sim_free_bytes,
 };

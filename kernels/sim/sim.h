@@ -121,6 +121,7 @@ int sim_space_open(struct sim *sim);
 void sim_space_close(struct sim *sim);
 int sim_alloc(struct pawl_device *device, void **out, size_t bytes, enum pawl_place place);
 void sim_free(struct pawl_device *device, void *memory, size_t bytes, enum pawl_place place);
+uint64_t sim_free_bytes(struct pawl_device *device);
 // The address that works for a device address; any other comes back as it is.
 void *sim_reach(const struct sim *sim, const void *memory);
 // The same for kernels, which reach pinned memory, too; another sets *reason.
