@@ -12,10 +12,12 @@ struct shape {
     int64_t rows, cols, vocab, span;
 };
 
-// Columns around vectors and strips of 32; fewer rows than positions; one token only.
+// Columns around vectors and strips of 32; fewer rows than positions; one token only. More rows
+// than a tile of the GPU's sort has, and tokens of 1, 2 and 3 bytes.
 static const struct shape shapes[] = {
     { 1, 1, 1, 1 },    { 3, 5, 2, 3 },     { 10, 8, 7, 5 },   { 8, 17, 1, 4 },   { 6, 31, 50, 6 },
     { 100, 33, 9, 25 }, { 5, 64, 300, 9 }, { 513, 48, 256, 57 }, { 40, 100, 1000, 40 },
+    { 4500, 8, 1, 300 }, { 2100, 4, 70000, 2100 }, { 2049, 3, 300, 10 },
 };
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 

@@ -13,10 +13,13 @@ struct shape {
     int64_t rows, cols;
 };
 
-// One row block, several, uneven ones; columns around vectors, and more than one strip of sums.
+// One row block, several, uneven ones; columns around vectors, and more than one strip of sums;
+// the widths up to which the GPU's kernels hold a row: a warp's 768 and 1024, blocks' 8192 and
+// 16384.
 static const struct shape shapes[] = {
     { 1, 1 },   { 1, 2 },   { 3, 5 },    { 4, 8 },    { 5, 16 },   { 7, 17 },   { 9, 63 },
     { 64, 64 }, { 65, 79 }, { 257, 33 }, { 300, 48 }, { 31, 384 }, { 130, 770 }, { 515, 7 },
+    { 21, 768 }, { 7, 1024 }, { 5, 1028 }, { 3, 2052 }, { 2, 8192 }, { 3, 8196 }, { 1, 16388 },
 };
 enum { SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
 static const float epsilon = 1e-5f;
@@ -163,6 +166,94 @@ Test(layer_norm, plain_backward_is_the_slope)
         }
         common_release();
     }
+}
+
+// RMS norm, which has no mean, with and without weight and bias: forward by its formula, backward
+// by difference quotients of that.
+struct rms {
+    const double *x, *weight, *bias, *out_grad;
+    int64_t rows, cols;
+    double *out;
+};
+
+static double rms(const struct rms *a)
+{
+    double sum = 0;
+
+    for (int64_t r = 0; r < a->rows; r++) {
+        double squares = 0;
+        for (int64_t i = 0; i < a->cols; i++)
+            squares += a->x[r * a->cols + i] * a->x[r * a->cols + i];
+        const double rstd = 1 / sqrt(squares / (double)a->cols + (double)epsilon);
+        for (int64_t i = 0; i < a->cols; i++) {
+            const int64_t at = r * a->cols + i;
+            a->out[at] = a->x[at] * rstd * a->weight[i] + a->bias[i];
+            sum += a->out[at] * a->out_grad[at];
+        }
+    }
+    return sum;
+}
+
+// d rms / d *at
+static double rms_slope(const struct rms *a, double *at)
+{
+    const double before = *at, step = 1e-5;
+
+    *at = before + step;
+    const double above = rms(a);
+    *at = before - step;
+    const double slope = (above - rms(a)) / (2 * step);
+    *at = before;
+    return slope;
+}
+
+static void check_rms_back(const struct common_set *set, struct memory *m, const struct rms *a,
+                           int parts)
+{
+    float *const weight_grad = parts & 1 ? m->weight_grad : NULL;
+    float *const bias_grad = parts & 2 ? m->bias_grad : NULL;
+
+    for (int64_t i = 0; i < m->n; i++)
+        m->plain_x_grad[i] = rms_slope(a, m->plain_x + i);
+    for (int64_t i = 0; i < m->cols; i++) {
+        m->plain_weight_grad[i] = rms_slope(a, m->plain_weight + i);
+        m->plain_bias_grad[i] = rms_slope(a, m->plain_bias + i);
+    }
+    common_poison(m->x_grad, m->n);
+    set->device[0]->ops->layer_norm_back(set->stream[0], m->x_grad, weight_grad, bias_grad,
+                                         m->out_grad, m->x, NULL, m->rstd,
+                                         weight_grad ? m->weight : NULL, m->rows, m->cols, false,
+                                         false);
+    common_expect(set->name, m->x_grad, m->plain_x_grad, m->n, 1e-5, 1e-5);
+    if (weight_grad)
+        common_expect(set->name, weight_grad, m->plain_weight_grad, m->cols, 1e-5, 1e-5);
+    if (bias_grad) common_expect(set->name, bias_grad, m->plain_bias_grad, m->cols, 1e-5, 1e-5);
+}
+
+static void check_rms(const struct common_set *set, const void *shape)
+{
+    for (int parts = 0; parts < 4; parts++) {
+        struct memory m = take(shape);
+        const struct rms a = { m.plain_x, m.plain_weight, m.plain_bias, m.plain_out_grad, m.rows,
+                               m.cols, m.plain_out };
+        for (int64_t i = 0; i < m.cols; i++) {
+            if (!(parts & 1)) m.plain_weight[i] = 1;
+            if (!(parts & 2)) m.plain_bias[i] = 0;
+        }
+        set->device[0]->ops->layer_norm(set->stream[0], m.out, NULL, m.rstd, m.x,
+                                        parts & 1 ? m.weight : NULL, parts & 2 ? m.bias : NULL,
+                                        m.rows, m.cols, epsilon);
+        rms(&a);
+        common_expect(set->name, m.out, m.plain_out, m.n, 4e-6, 1e-5);
+        check_rms_back(set, &m, &a, parts);
+    }
+}
+
+Test(layer_norm, without_mean_or_parameters)
+{
+    static const struct shape small[] = { { 1, 1 }, { 3, 5 }, { 9, 12 }, { 5, 31 }, { 4, 64 } };
+
+    common_each(check_rms, small, sizeof(small[0]), 5);
 }
 
 static void check_nan(const struct common_set *set, const void *shape)

@@ -2,10 +2,10 @@
 // added up in that order, however many they are.
 //
 // The sort goes by 8 bits of the token at a time. A tile of 2048 tokens counts its digits; a scan
-// of (digit, tile) says where each tile's go; the tile then puts them there. The sorted rows are cut
-// into pieces. A token's run that lies in one piece is added to the table by its block. Of one that
-// crosses borders each block leaves its part, the tail of the piece where the run begins and the
-// heads of those that follow, and a last kernel adds those up in order.
+// of (digit, tile) says where each tile's go; the tile then puts them there. The sorted rows are
+// cut into pieces. A token's run that lies in one piece is added to the table by its block. Of one
+// that crosses borders each block leaves its part, the tail of the piece where the run begins and
+// the heads of those that follow, and a last kernel adds those up in order.
 //
 //     piece      |  a a b c c  |  c c c c c  |  c d d e e  |
 //                 table a, b    head           head, table d, e

@@ -1,6 +1,6 @@
 // rope.cu - rotary position embedding (Su and others, 2021): pairs of a head's dimensions turn by
-// an angle that grows with the position. Angles in double: at position 100,000 a float would be off by
-// a hundredth of a turn. A block works out those of one position and turns some samples' rows.
+// an angle that grows with the position. Angles in double: at position 100,000 a float would be off
+// by a hundredth of a turn. A block works out those of one position and turns some samples' rows.
 
 #include "kernels/cuda/lanes.h"
 
