@@ -35,6 +35,7 @@ static const struct pawl_format *const formats[] = {
     &pawl_format_keras_weights,  // its suffix ends in the next one's
     &pawl_format_keras_h5,
     &pawl_format_h5_weights,
+    &pawl_format_hf,
     &pawl_format_architecture,
 };
 
@@ -42,7 +43,7 @@ enum { FORMATS = sizeof(formats) / sizeof(*formats) };
 
 static const char KNOWN[] = "pawl, safetensors, pth, pth-checkpoint, pth-model, dcp, npz, "
                             "savedmodel, keras, keras-h5, keras-weights, "
-                            "h5-weights, architecture (.json)";
+                            "h5-weights, hf, architecture (.json)";
 
 // ---- files
 

@@ -7,6 +7,7 @@
 
 extern const struct pawl_format pawl_format_pawl;         // a run directory, or one snapshot
 extern const struct pawl_format pawl_format_safetensors;  // weights
+extern const struct pawl_format pawl_format_hf;           // a folder of transformers: write only
 extern const struct pawl_format pawl_format_pth;          // torch: a state_dict
 extern const struct pawl_format pawl_format_pth_checkpoint;
 extern const struct pawl_format pawl_format_pth_model;

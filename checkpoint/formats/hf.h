@@ -12,5 +12,9 @@ bool pawl_hf_is_config(const json_t *config);  // it has a model_type
 int pawl_hf_take_config(struct pawl_document *document, const json_t *config, const char *what);
 // DIRECTORY/config.json; nothing is fine.
 int pawl_hf_read_beside(struct pawl_document *document, const char *directory);
+// A new directory with config.json and safetensors of at most shard_bytes, but one tensor each at
+// least. PAWL_ENOTSUP: the model is neither GPT-2 nor Llama, and the first layer that differs.
+int pawl_hf_write(const struct pawl_document *document, const char *path,
+                  const struct pawl_write_options *options, uint64_t shard_bytes);
 
 #endif

@@ -14,5 +14,8 @@
 // Appends the file's tensors to document->weights and its metadata to document->metadata.
 // PAWL_ECORRUPT names the file, the tensor or byte, and why.
 int pawl_safetensors_read(struct pawl_document *document, const char *path);
+// All weights into one new file.
+int pawl_safetensors_write(const struct pawl_document *document, const char *path,
+                           const struct pawl_write_options *options);
 
 #endif

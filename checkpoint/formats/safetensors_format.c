@@ -206,8 +206,8 @@ static int put_all(struct writer *w)
     return synced || closed ? pawl_io_fail(synced ? synced : closed, "fsync", w->path) : 0;
 }
 
-static int write_safetensors(const struct pawl_document *document, const char *path,
-                             const struct pawl_write_options *options)
+int pawl_safetensors_write(const struct pawl_document *document, const char *path,
+                           const struct pawl_write_options *options)
 {
     struct writer w = { .document = document, .options = options, .path = path };
 
@@ -228,5 +228,5 @@ const struct pawl_format pawl_format_safetensors = {
     .parts = PAWL_PART_WEIGHTS,
     .detect = detect,
     .read = read_safetensors,
-    .write = write_safetensors,
+    .write = pawl_safetensors_write,
 };
