@@ -174,13 +174,15 @@ void pawl_pool_close(struct pawl_pool *pool)
     pawl_free(pool);
 }
 
-int64_t pawl_thread_cpu_ns(void)
+static int64_t cpu_ns(clockid_t clock)
 {
     struct timespec used;
 
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used)) return 0;
-    return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
+    return clock_gettime(clock, &used) ? 0 : (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
 }
+
+int64_t pawl_thread_cpu_ns(void) { return cpu_ns(CLOCK_THREAD_CPUTIME_ID); }
+int64_t pawl_process_cpu_ns(void) { return cpu_ns(CLOCK_PROCESS_CPUTIME_ID); }
 
 void pawl_thread_name(const char *name)
 {

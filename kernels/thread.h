@@ -33,8 +33,9 @@ int pawl_pool_threads(const struct pawl_pool *pool);
 // Runs work(arguments, 0..blocks-1), in any order, and returns when all are done.
 void pawl_pool_run(struct pawl_pool *pool, int64_t blocks, pawl_work *work, void *arguments);
 
-// CPU time that the calling thread has taken.
+// CPU time that the calling thread, and that all of the process, has taken.
 int64_t pawl_thread_cpu_ns(void);
+int64_t pawl_process_cpu_ns(void);
 
 // Names the calling thread for top, gdb and perf: at most 15 bytes.
 void pawl_thread_name(const char *name);

@@ -8,6 +8,7 @@
 #include "kernels/io.h"
 #include "kernels/memory.h"
 #include "kernels/philox.h"
+#include "kernels/thread.h"
 #include "runtime/trainer_inside.h"
 
 static int check(const struct pawl_trainer_options *options)
@@ -345,11 +346,13 @@ int pawl_trainer_step(struct pawl_trainer *t, struct pawl_saver *saver,
         rule.clip = (float)t->options.clip;
     }
     result->update_start_ns = pawl_io()->now_ns();
+    const int64_t cpu = pawl_process_cpu_ns();
     update(t, saver, &rule);
     float norm = NAN;
     if (t->options.clip > 0) pawl_stream_copy(t->stream, &norm, t->norm, sizeof(norm));
     rc = pawl_stream_wait(t->stream);
     if (rc) return rc;
+    result->update_cpu_ns = pawl_process_cpu_ns() - cpu;
     t->step++;
     t->samples += (uint64_t)t->options.batch;
     t->loss = loss;

@@ -45,6 +45,7 @@ struct pawl_step_result {
     double rate;       // the learning rate used
     double grad_norm;  // before clipping; NaN when there is no clipping
     int64_t update_start_ns;  // forward and backward were done then
+    int64_t update_cpu_ns;    // CPU time that the process took from then on
 };
 
 // PAWL_EINVAL: options that make no sense together. PAWL_ECORRUPT: data that the model cannot take.

@@ -6,6 +6,9 @@
 //     extra steps = (time of the save window - its steps * mean step of the plain windows beside
 //                   it) / median plain step
 //
+// Time on a shared machine is noise; bench_save_tell.c gives CPU time beside it: of the saver's
+// threads by cause, and of the update with the copy in passing against the update without.
+//
 // noise is the same figure between neighbouring plain windows: below it, extra says nothing. floor
 // is the time of one copy of the state by all threads: a save writes the state to memory and reads
 // it again for its checksums, which no software can spare. The disk's own rate is measured between
@@ -23,10 +26,11 @@
 #include "kernels/memory.h"
 #include "runtime/cli/bench.h"
 #include "runtime/cli/bench_raw.h"
+#include "runtime/cli/bench_save.h"
 #include "runtime/cli/exits.h"
 
 enum {
-    WINDOW_STEPS = 8, WINDOWS_MAX = 1000, WARM_STEPS = 3,
+    WINDOW_STEPS = 8, WARM_STEPS = 3,
     WINDOW_MS = 4000,      // longer steps make shorter windows, of at least 2
     COPY_BYTES = 256 << 20,
     COPIES = 5,
@@ -35,35 +39,29 @@ enum {
 
 static const int64_t SAVE_MAX_NS = INT64_C(600) * 1000000000;
 
-struct window {
-    int64_t steps;
-    double total_ms, worst_ms;
-    double stall_ms, fence_ms, durable_s, written_s;  // save windows
-};
-
-struct save_bench {
-    struct bench bench;
-    struct pawl_saver *saver;
-    char where[4096];
-    int64_t pairs, window_steps;
-    // pairs + 1 each: the first pair holds the first save. beside: a raw write goes on.
-    struct window *plain, *save, *beside;
-    double *step_ms;              // of all plain windows
-    int64_t step_count;
-    double *raw[2];               // by depth 1 and DEEP, in turn
-    int64_t raw_count[2];
-    double copy_s;                // one copy of the state
-    double before_rss, with_rss;  // most resident before the saver took memory, and after a save
-};
-
-static int take_step(struct save_bench *b, double *ms)
+static int take_step(struct save_bench *b, double *ms, double *update_cpu_ms)
 {
-    struct pawl_step_result result;
+    struct pawl_step_result result = { 0 };
     const int64_t start = pawl_io()->now_ns();
     const int rc = pawl_trainer_step(b->bench.trainer, b->saver, &result);
 
     *ms = (double)(pawl_io()->now_ns() - start) / 1e6;
+    *update_cpu_ms = (double)result.update_cpu_ns / 1e6;
     return rc;
+}
+
+static void start_window(struct window *window)
+{
+    *window = (struct window){ 0 };
+    window->cores = bench_cores();
+}
+
+static void end_window(struct window *window)
+{
+    const struct bench_cores now = bench_cores();
+
+    window->shares = bench_shares(&window->cores, &now);
+    window->cpu_ms = (double)(now.own_ns - window->cores.own_ns) / 1e6;
 }
 
 static void note(struct window *window, double ms)
@@ -78,12 +76,13 @@ static int plain_window(struct save_bench *b, struct window *out)
     double ms;
     int rc = 0;
 
-    *out = (struct window){ 0 };
+    start_window(out);
     for (int i = 0; !rc && i < b->window_steps; i++) {
-        rc = take_step(b, &ms);
+        rc = take_step(b, &ms, &b->update_cpu_ms[b->step_count]);
         note(out, ms);
         b->step_ms[b->step_count++] = ms;
     }
+    end_window(out);
     return rc;
 }
 
@@ -109,9 +108,10 @@ static int save_window(struct save_bench *b, struct window *out)
 {
     struct pawl_progress progress = { .metric = NAN };
     bool durable = false;
-    double ms;
+    double ms, update_cpu_ms;
 
-    *out = (struct window){ 0 };
+    start_window(out);
+    pawl_saver_cpu(b->saver, &out->saver);
     const int64_t start = pawl_io()->now_ns();
     pawl_trainer_progress(b->bench.trainer, &progress);
     int rc = pawl_saver_save(b->saver, pawl_trainer_stream(b->bench.trainer), &progress);
@@ -119,11 +119,13 @@ static int save_window(struct save_bench *b, struct window *out)
     for (int64_t i = 0; !rc && (i < b->window_steps || !durable); i++) {
         if (i >= b->window_steps && pawl_io()->now_ns() - start > SAVE_MAX_NS)
             return pawl_fail(PAWL_EIO, "%s: no save became durable within ten minutes", b->where);
-        rc = take_step(b, &ms);
+        rc = take_step(b, &ms, &update_cpu_ms);
         if (!i) ms += out->stall_ms;
+        if (!i) out->update_cpu_ms = update_cpu_ms;
         note(out, ms);
         if (!rc) rc = look(b, out, &durable);
     }
+    end_window(out);
     return rc;
 }
 
@@ -149,7 +151,8 @@ static int open_all(struct save_bench *b, const struct pawl_options *options, co
     if (rc) return rc;
     snprintf(b->where, sizeof(b->where), "%s", scratch);
     const size_t windows = (size_t)b->pairs + 1;
-    rc = pawl_alloc(&b->plain, windows * sizeof(*b->plain), "the windows");
+    rc = pawl_alloc(&b->update_cpu_ms, windows * WINDOW_STEPS * sizeof(double), "the windows");
+    if (!rc) rc = pawl_alloc(&b->plain, windows * sizeof(*b->plain), "the windows");
     if (!rc) rc = pawl_alloc(&b->beside, windows * sizeof(*b->beside), "the windows");
     if (!rc) rc = pawl_alloc(&b->save, windows * sizeof(*b->save), "the windows");
     if (!rc) rc = pawl_alloc(&b->step_ms, windows * WINDOW_STEPS * sizeof(double), "the windows");
@@ -167,6 +170,7 @@ static void close_all(struct save_bench *b)
     pawl_free(b->beside);
     pawl_free(b->save);
     pawl_free(b->step_ms);
+    pawl_free(b->update_cpu_ms);
     pawl_free(b->raw[0]);
     pawl_free(b->raw[1]);
 }
@@ -188,6 +192,7 @@ static int raw_write(struct save_bench *b, int64_t turn)
 struct beside {
     struct save_bench *bench;
     _Atomic bool ended;
+    double rate;
     int rc;
 };
 
@@ -196,10 +201,9 @@ static void *write_beside(void *context)
     struct beside *beside = context;
     struct save_bench *b = beside->bench;
     char path[4200];
-    double ignored;
 
     snprintf(path, sizeof(path), "%s/beside", b->where);
-    beside->rc = bench_raw_write(path, pawl_saver_state_bytes(b->saver), DEEP, &ignored);
+    beside->rc = bench_raw_write(path, pawl_saver_state_bytes(b->saver), DEEP, &beside->rate);
     pawl_io()->unlink(path);
     atomic_store(&beside->ended, true);
     return NULL;
@@ -209,17 +213,19 @@ static int beside_window(struct save_bench *b, struct window *out)
 {
     struct beside beside = { .bench = b };
     pthread_t thread;
-    double ms;
+    double ms, ignored;
     int rc = 0;
 
-    *out = (struct window){ 0 };
+    start_window(out);
     if (pthread_create(&thread, NULL, write_beside, &beside))
         return pawl_fail(PAWL_ENOMEM, "cannot start a thread");
     for (int64_t i = 0; !rc && (i < b->window_steps || !atomic_load(&beside.ended)); i++) {
-        rc = take_step(b, &ms);
+        rc = take_step(b, &ms, &ignored);
         note(out, ms);
     }
     pthread_join(thread, NULL);
+    end_window(out);
+    out->rate = beside.rate;
     return rc ? rc : beside.rc;
 }
 
@@ -249,11 +255,11 @@ static int time_copy(struct save_bench *b)
 
 static int warm_up(struct save_bench *b, const struct pawl_options *options)
 {
-    double ms = 0;
+    double ms = 0, ignored;
     int rc = 0;
 
     for (int i = 0; !rc && i < WARM_STEPS; i++)
-        rc = take_step(b, &ms);
+        rc = take_step(b, &ms, &ignored);
     b->window_steps = ms > 0 ? (int64_t)(WINDOW_MS / ms) : WINDOW_STEPS;
     if (b->window_steps < 2) b->window_steps = 2;
     if (b->window_steps > WINDOW_STEPS) b->window_steps = WINDOW_STEPS;
@@ -273,142 +279,8 @@ static int measure(struct save_bench *b, const struct pawl_options *options)
         if (!rc) rc = beside_window(b, &b->beside[i]);
         if (!rc) rc = raw_write(b, i);
     }
+    pawl_saver_cpu(b->saver, &b->saver_end);
     return rc;
-}
-
-// ---- the figures
-
-struct save_figures {
-    struct bench_stat extra, disk, noise, stall, fence, durable;
-    double worst, plain_worst, base, rate, raw, first, memory, predicted_ms;
-};
-
-static double extra_of(const struct window *save, const struct window *plain,
-                       const struct window *other, double base)
-{
-    const double step = (plain->total_ms + other->total_ms)
-                        / (double)(plain->steps + other->steps);
-
-    return (save->total_ms - (double)save->steps * step) / base;
-}
-
-static void sum_up(struct save_bench *b, struct save_figures *f)
-{
-    double extra[WINDOWS_MAX], disk[WINDOWS_MAX], noise[WINDOWS_MAX], stall[WINDOWS_MAX],
-        fence[WINDOWS_MAX], durable[WINDOWS_MAX];
-    const double bytes = (double)pawl_saver_state_bytes(b->saver);
-
-    f->base = bench_stat(b->step_ms, b->step_count).p50;
-    for (int64_t i = 1; i <= b->pairs; i++) {
-        // An odd save window comes before its plain one, so between that and the one before.
-        const struct window *other = i % 2 || i == b->pairs ? &b->plain[i - 1] : &b->plain[i + 1];
-        extra[i - 1] = extra_of(&b->save[i], &b->plain[i], other, f->base);
-        disk[i - 1] = extra_of(&b->beside[i], &b->plain[i], other, f->base);
-        noise[i - 1] = extra_of(&b->plain[i], &b->plain[i - 1], &b->plain[i - 1], f->base);
-        stall[i - 1] = b->save[i].stall_ms;
-        fence[i - 1] = b->save[i].fence_ms;
-        durable[i - 1] = b->save[i].durable_s;
-        if (b->save[i].worst_ms / f->base > f->worst) f->worst = b->save[i].worst_ms / f->base;
-        if (b->plain[i].worst_ms / f->base > f->plain_worst)
-            f->plain_worst = b->plain[i].worst_ms / f->base;
-    }
-    f->extra = bench_stat(extra, b->pairs);
-    f->disk = bench_stat(disk, b->pairs);
-    f->noise = bench_stat(noise, b->pairs);
-    f->stall = bench_stat(stall, b->pairs);
-    f->fence = bench_stat(fence, b->pairs);
-    f->durable = bench_stat(durable, b->pairs);
-    f->rate = bytes / f->durable.p50;
-    const double one = bench_stat(b->raw[0], b->raw_count[0]).p50;
-    const double deep = bench_stat(b->raw[1], b->raw_count[1]).p50;
-    f->raw = one > deep ? one : deep;
-    f->first = b->save[0].durable_s / f->durable.p50;
-    f->memory = (b->with_rss - b->before_rss) / bytes;
-    f->predicted_ms = (double)pawl_saver_stall_ns(b->saver, bytes / b->save[b->pairs].written_s,
-                                                   (int64_t)(f->base * 1e6))
-                      / 1e6;
-}
-
-static void tell_row(const struct pawl_options *options, const struct save_bench *b,
-                     const struct save_figures *f)
-{
-    const struct bench_figure row[] = {
-        { "model", b->bench.model, 0, 0 },
-        { "state MB", NULL, (double)pawl_saver_state_bytes(b->saver) / 1e6, 4 },
-        { "step ms", NULL, f->base, 4 },
-        { "windows", NULL, (double)b->pairs, 6 },
-        { "call ms p50", NULL, f->stall.p50, 3 },
-        { "call ms p99", NULL, f->stall.p99, 3 },
-        { "extra steps mean", NULL, f->extra.mean, 3 },
-        { "sd", NULL, f->extra.sd, 3 },
-        { "p50", NULL, f->extra.p50, 3 },
-        { "p99", NULL, f->extra.p99, 3 },
-        { "noise sd", NULL, f->noise.sd, 3 },
-        { "floor steps", NULL, b->copy_s * 1e3 / f->base, 3 },
-        { "disk steps", NULL, f->disk.mean, 3 },
-        { "worst step", NULL, f->worst, 3 },
-        { "worst without", NULL, f->plain_worst, 3 },
-        { "durable GB/s", NULL, f->rate / 1e9, 3 },
-        { "of raw", NULL, f->rate / f->raw, 3 },
-        { "first/steady", NULL, f->first, 3 },
-        { "memory/state", NULL, f->memory, 3 },
-    };
-
-    bench_row(options, row, sizeof(row) / sizeof(row[0]));
-}
-
-static void print_stat(const char *name, const struct bench_stat *stat)
-{
-    printf("\"%s\":{\"mean\":%.17g,\"sd\":%.17g,\"p50\":%.17g,\"p99\":%.17g,\"max\":%.17g},",
-           name, stat->mean, stat->sd, stat->p50, stat->p99, stat->max);
-}
-
-static void tell_json(const struct save_bench *b, const struct save_figures *f)
-{
-    printf("{\"preset\":\"%s\",\"io\":\"%s\",\"state_bytes\":%llu,\"windows\":%lld,"
-           "\"step_ms\":%.17g,", b->bench.model, pawl_io()->name,
-           (unsigned long long)pawl_saver_state_bytes(b->saver), (long long)b->pairs, f->base);
-    print_stat("call_stall_ms", &f->stall);
-    print_stat("fence_stall_ms", &f->fence);
-    print_stat("extra_steps", &f->extra);
-    print_stat("disk_steps", &f->disk);
-    printf("\"call_stall_steps\":%.17g,\"fence_predicted_ms\":%.17g,\"noise_steps\":%.17g,"
-           "\"floor_ms\":%.17g,\"worst_step_ratio\":%.17g,\"worst_plain_ratio\":%.17g,"
-           "\"durable_bytes_per_s\":%.17g,\"raw_bytes_per_s\":%.17g,\"first_over_steady\":%.17g,"
-           "\"host_memory_bytes\":%llu,\"memory_over_state\":%.17g,\"grace_s\":%.17g,"
-           "\"peak_rss_bytes\":%llu}\n",
-           f->stall.p50 / f->base, f->predicted_ms, f->noise.sd, b->copy_s * 1e3, f->worst,
-           f->plain_worst, f->rate, f->raw, f->first,
-           (unsigned long long)pawl_saver_ring_bytes(b->saver), f->memory,
-           f->base / 1e3 + f->durable.p99, (unsigned long long)bench_peak_rss_bytes());
-}
-
-static void tell_people(const struct save_bench *b, const struct save_figures *f)
-{
-    const double state = (double)pawl_saver_state_bytes(b->saver), floor = b->copy_s * 1e3;
-    const double grace_s = f->base / 1e3 + f->durable.p99;
-
-    printf("%s: %.4g MB of state, step %.2f ms, %lld pairs of windows, through %s\n",
-           b->bench.model, state / 1e6, f->base, (long long)b->pairs, pawl_io()->name);
-    printf("  call stall   %.3f ms median, %.3f ms at most (%.4f %% of a step)\n", f->stall.p50,
-           f->stall.max, f->stall.p50 / f->base * 100);
-    printf("  extra        %+.3f steps per save until durable (sd %.3f, p50 %+.3f, p99 %+.3f; "
-           "noise without saves %.3f)\n",
-           f->extra.mean, f->extra.sd, f->extra.p50, f->extra.p99, f->noise.sd);
-    printf("  floor        %.3f steps: %.2f ms to copy the state once, with all threads\n",
-           floor / f->base, floor);
-    printf("  disk         %+.3f steps (sd %.3f): as many bytes written raw beside the steps\n",
-           f->disk.mean, f->disk.sd);
-    printf("  worst step   %.2fx the median, %.2fx without saves\n", f->worst, f->plain_worst);
-    if (pawl_saver_ring_bytes(b->saver) < pawl_saver_state_bytes(b->saver))
-        printf("  small ring   an update waited %.1f ms median, %.1f ms at most; foreseen %.1f "
-               "ms\n",
-               f->fence.p50, f->fence.max, f->predicted_ms);
-    printf("  durable      %.3g GB/s with fsync, %.2f of %.3g GB/s raw\n", f->rate / 1e9,
-           f->rate / f->raw, f->raw / 1e9);
-    printf("  first save   %.2fx a steady one; memory %.2fx the state above training alone\n",
-           f->first, f->memory);
-    printf("  grace        %.2g s: a step and the slowest save\n", grace_s);
 }
 
 static int one(const struct pawl_options *options, const char *model)
@@ -419,15 +291,11 @@ static int one(const struct pawl_options *options, const char *model)
 
     if (!rc) rc = measure(&b, options);
     if (!rc) rc = time_copy(&b);
-    if (!rc) sum_up(&b, &figures);
+    if (!rc) rc = bench_save_sum_up(&b, &figures);
     if (rc)
         pawl_exit_telling(rc);
-    else if (bench_as_rows(options))
-        tell_row(options, &b, &figures);
-    else if (bench_as_json(options))
-        tell_json(&b, &figures);
     else
-        tell_people(&b, &figures);
+        bench_save_tell(options, &b, &figures);
     fflush(stdout);
     close_all(&b);
     return pawl_exit_of(rc);

@@ -24,9 +24,15 @@ awk -F, -v n="$fields" 'NF != n { exit 1 }' out || fail "rows of another length"
 for io in posix ''; do
     "$PAWL" bench save mlp:16-32-4 --windows 2 --dir d --json ${io:+--io $io} >out || fail json
     for name in extra_steps call_stall_ms floor_ms raw_bytes_per_s first_over_steady \
-        worst_step_ratio durable_bytes_per_s peak_rss_bytes; do
+        worst_step_ratio durable_bytes_per_s peak_rss_bytes cpu_steps extra_steps_paired \
+        over_disk_steps raw_beside_bytes_per_s; do
         grep -q "\"$name\":" out || fail "no $name"
     done
+    # The estimate lies within its interval, and a save takes some CPU time.
+    sed 's/.*"extra_steps_paired":{"estimate":\([^,]*\),"low":\([^,]*\),"high":\([^,]*\),.*/\1 \2 \3/' \
+        out | awk '{ exit !($2 <= $1 && $1 <= $3 && $2 < $3) }' || fail "the interval"
+    sed 's/.*"sums":\([^,]*\),"write":\([^,]*\),"commit":\([^,]*\),.*/\1 \2 \3/' out |
+        awk '{ exit !($1 > 0 && $2 > 0 && $3 > 0) }' || fail "CPU time by cause"
     [ -z "$io" ] || grep -q '"io":"posix"' out || fail "--io posix was not used"
 done
 "$PAWL" bench save mlp:16-32-4 --windows 2 --dir d >out || fail "save for people"
