@@ -11,7 +11,6 @@ static void start(const struct pawl_services *services)
     simt_open();
 }
 
-extern PAWL_API const struct pawl_plugin pawl_plugin;
 const struct pawl_plugin pawl_plugin = {
     PAWL_PLUGIN_SIZES, .start = start,
     .ops = { &pawl_cuda_ops_fp32, &pawl_cuda_ops_bf16 },
