@@ -11,7 +11,7 @@ static unsigned parts_for(int64_t n)
 {
     const unsigned blocks = blocks_for(n / 8, THREADS);
 
-    return blocks < BLOCKS ? blocks : BLOCKS;
+    return blocks < BLOCKS ? blocks : (unsigned)BLOCKS;
 }
 
 // Over a block, given to its first thread. room: one for each warp.
