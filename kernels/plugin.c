@@ -117,14 +117,3 @@ int pawl_plugin_open(const struct pawl_plugin **out, const char *library, const 
     *out = plugin;
     return 0;
 }
-
-void pawl_ops_overlay(struct pawl_ops *out, const struct pawl_ops *over)
-{
-    void *own[sizeof(*out) / sizeof(void *)], *new[sizeof(*out) / sizeof(void *)];
-
-    memcpy(own, out, sizeof(own));
-    memcpy(new, over, sizeof(new));
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        if (new[i]) own[i] = new[i];
-    memcpy(out, own, sizeof(own));
-}

@@ -55,7 +55,4 @@ const struct pawl_services *pawl_services(void);  // in a plugin: what it was gi
 // PAWL_ENOTSUP: it is not there, cannot be loaded or belongs to another build; the words say which.
 int pawl_plugin_open(const struct pawl_plugin **out, const char *library, const char *variable);
 
-// out's entries become over's, where those are not NULL: of tables that are not whole yet.
-void pawl_ops_overlay(struct pawl_ops *out, const struct pawl_ops *over);
-
 #endif

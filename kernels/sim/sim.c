@@ -45,7 +45,7 @@ static int choose_kernels(struct sim *sim)
         return pawl_fail(PAWL_EINVAL, "PAWL_SIM_KERNELS: '%.32s' is unknown; known: host cuda",
                          kernels);
     const int rc = pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY");
-    if (!rc) pawl_ops_overlay(&sim->ops, plugin->ops[PAWL_PLUGIN_FP32]);
+    if (!rc) sim->ops = *plugin->ops[PAWL_PLUGIN_FP32];
     return rc;
 }
 

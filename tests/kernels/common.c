@@ -24,22 +24,15 @@ static const struct pawl_ops *wide(void) { return NULL; }
 #endif
 
 #ifdef PAWL_SIMT
-static struct pawl_ops simt_ops;
-
 // On the host device, since its memory is what the tests have.
 static const struct pawl_ops *simt(void)
 {
     const struct pawl_plugin *plugin = NULL;
-    struct pawl_device *host = NULL;
 
     setenv("PAWL_SIMT_SEED", "1", 0);
     cr_assert_eq(pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY"), 0, "%s",
                  pawl_error());
-    cr_assert_eq(pawl_device_open(&host, "host", 1), 0);
-    simt_ops = *host->ops;
-    pawl_ops_overlay(&simt_ops, plugin->ops[PAWL_PLUGIN_FP32]);
-    pawl_device_close(host);
-    return &simt_ops;
+    return plugin->ops[PAWL_PLUGIN_FP32];
 }
 #else
 static const struct pawl_ops *simt(void) { return NULL; }
