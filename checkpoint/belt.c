@@ -143,12 +143,6 @@ void pawl_belt_name(struct pawl_belt *belt, const struct pawl_attempt *attempt)
     pthread_mutex_unlock(&belt->lock);
 }
 
-static int whole(const struct pawl_belt *belt)
-{
-    if (!belt->broken) return 0;
-    return pawl_fail(PAWL_EDEVICE, "the snapshot could not be taken: %s", belt->broken);
-}
-
 int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait, uint64_t *chunk,
                    const char **bytes)
 {
@@ -157,8 +151,11 @@ int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait
     pthread_mutex_lock(&belt->lock);
     for (;;) {
         if (belt->given < belt->filled) check_owner(belt, belt->given);
-        rc = whole(belt);
-        if (rc) break;
+        // Asked once more after the last chunk was written, so this is the last word, too.
+        if (belt->broken) {
+            rc = pawl_fail(PAWL_EDEVICE, "the snapshot could not be taken: %s", belt->broken);
+            break;
+        }
         if (belt->given < belt->filled) {
             *chunk = belt->given++;
             *bytes = belt->memory + *chunk % belt->slots * PAWL_CHUNK_BYTES;
@@ -198,14 +195,6 @@ bool pawl_belt_is_filled(struct pawl_belt *belt)
     const bool filled = belt->filled == belt->chunks && !belt->broken;
     pthread_mutex_unlock(&belt->lock);
     return filled;
-}
-
-int pawl_belt_check(struct pawl_belt *belt)
-{
-    pthread_mutex_lock(&belt->lock);
-    const int rc = whole(belt);
-    pthread_mutex_unlock(&belt->lock);
-    return rc;
 }
 
 void pawl_belt_break(struct pawl_belt *belt, const char *why)

@@ -51,9 +51,6 @@ int pawl_belt_next(struct pawl_belt *belt, struct pawl_stream *stream, bool wait
 void pawl_belt_ahead(struct pawl_belt *belt, struct pawl_stream *stream);
 void pawl_belt_written(struct pawl_belt *belt, uint64_t chunk);
 bool pawl_belt_is_filled(struct pawl_belt *belt);
-// Once all is written: PAWL_EDEVICE when it was broken on the way, by a slot that was filled anew
-// while storage had it, for one.
-int pawl_belt_check(struct pawl_belt *belt);
 // Nothing more will be written: whoever waits is let go. why: static words.
 void pawl_belt_break(struct pawl_belt *belt, const char *why);
 

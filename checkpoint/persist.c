@@ -215,7 +215,7 @@ static int write_and_commit(struct pawl_saver *saver)
     charge(saver, &saver->commit_cpu_ns);
     int rc = pawl_shard_write(&receipt, saver->commit.directory, &shard);
     charge(saver, &saver->write_cpu_ns);
-    if (!rc) rc = saver->ring.frames ? check_reused(saver) : pawl_belt_check(&saver->belt);
+    if (!rc) rc = check_reused(saver);
     if (rc) return rc;
     pawl_saver_mark(saver, request->mark, request->step, PAWL_STEP_LOCAL);
     saver->manifest.epoch = request->epoch;

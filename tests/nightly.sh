@@ -34,13 +34,14 @@ row() {
     *) verdict="FAILED ($code)" failed=$((failed + 1)) ;;
     esac
     say "== $id $words: $verdict, $took s"
-    tail -n 25 "$log" | sed 's/^/   /' | tee -a "$report"
+    tail -n 100 "$log" | sed 's/^/   /' | tee -a "$report"
 }
 
 test=$PAWL_TESTS/checkpoint
 row T01 "kill -9 at any moment" "$test-kill9" "$(part 1000)"
 row T03+T05 "power cuts in two models of storage, and each sync left out" \
     "$test-powercut" "$(part 20000)"
+row T05 "each check left out, each two steps exchanged" sh "$PAWL_SOURCE/tests/mutants.sh" all
 row T07 "each call fails, once and from then on" "$test-faults"
 row T08 "pairs of faults, the second in recovery" "$test-faults" "$(part 10000)"
 row T09 "each request for memory fails" "$test-oom"

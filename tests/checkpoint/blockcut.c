@@ -178,6 +178,8 @@ static void parse_log(void)
     }
 }
 
+static const char *way;  // how the saves' bytes went
+
 static void record(enum mutant which)
 {
     static struct pawl_io table;
@@ -189,6 +191,7 @@ static void record(enum mutant which)
     // As pawl does by itself: through io_uring where that works.
     const struct pawl_io *uring = pawl_io_uring(&why);
     table = uring ? *uring : pawl_io_posix;
+    way = uring ? "io_uring" : "threads, because io_uring is refused";
     table.sync = lax_sync;
     table.datasync = lax_datasync;
     start_disk();
@@ -313,8 +316,9 @@ int main(int argc, char **argv)
     state_open(&state, STATE_MIXED);
     record(CORRECT);
     const int broken = cut_many(cuts, false, &unmountable);
-    printf("%s: %d cuts in %llu writes and flushes: %d promises broken, %d unmountable\n", kind,
-           cuts, (unsigned long long)(entry_count - first_entry), broken, unmountable);
+    printf("%s, through %s: %d cuts in %llu writes and flushes: %d promises broken, %d "
+           "unmountable\n", kind, way, cuts, (unsigned long long)(entry_count - first_entry),
+           broken, unmountable);
     const bool sharp = try_mutants();
     if (!sharp) printf("a run without any sync was NOT NOTICED\n");
     free(log_bytes);

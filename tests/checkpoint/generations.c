@@ -59,8 +59,9 @@ static int queue_reap(struct pawl_io_queue *queue, struct pawl_io_transfer **out
     waiting = true;
     for (int i = 0; i < WAIT_MS && held_reap; i++)
         usleep(1000);
-    if (meddle) meddle();
+    void (*const now)(void) = meddle;
     meddle = NULL;
+    if (now) now();  // and once more when it says so
     t->done = pawl_io_posix.pwrite(t->fd, t->bytes, t->size, t->offset);
     *out = t;
     return 0;
@@ -210,6 +211,37 @@ Test(generations, a_slot_filled_while_it_is_written)
     pawl_saver_wait(saver);
     take(2);
     refused("a slot of the host memory was reused");
+}
+
+// It breaks when there is no chunk left to be refused.
+static void break_at_the_end(void)
+{
+    pthread_mutex_lock(&saver->belt.lock);
+    const bool last = saver->belt.given == saver->belt.chunks;
+    pthread_mutex_unlock(&saver->belt.lock);
+    if (last) pawl_belt_break(&saver->belt, "a slot of the host memory was reused, says the test");
+    else meddle = break_at_the_end;
+}
+
+Test(generations, a_belt_that_breaks_at_its_end)
+{
+    open_with(STATE_BIG, PAWL_HOST_MEMORY_LEAST);
+    meddle = break_at_the_end;
+    take(1);
+    pawl_saver_wait(saver);
+    take(2);
+    refused("a slot of the host memory was reused");
+}
+
+// Its copies did not happen: what is in the frame is not the state.
+Test(generations, a_stream_that_failed)
+{
+    open_with(STATE_EVEN, 0);
+    state.stream->fault = true;
+    take(1);
+    state.stream->fault = false;
+    take(2);
+    refused("could not be taken");
 }
 
 static void take_fourth_slot(void)

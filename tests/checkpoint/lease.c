@@ -15,6 +15,7 @@
 #include "checkpoint/lease.h"
 #include "checkpoint/retain.h"
 #include "checkpoint/run.h"
+#include "checkpoint/sums.h"
 #include "kernels/io.h"
 #include "saver_support.h"
 
@@ -128,6 +129,52 @@ Test(lease, the_epoch_only_grows)
 }
 
 // Somebody broke the lock: LEASE was replaced, and another process took the new one.
+// A record of the same job as another process would have left it, in a file of its own.
+static void replace_lease(const char *from, const char *to, bool seal)
+{
+    char text[512] = { 0 }, made[1024];
+
+    const int fd = open(lease_path, O_RDONLY);
+    cr_assert(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+    close(fd);
+    char *at = strstr(text, from), *crc = strstr(text, "crc32c ");
+    cr_assert(at && crc && at < crc, "%s", text);
+    const int size = snprintf(made, sizeof(made), "%.*s%s%.*s", (int)(at - text), text, to,
+                              (int)(crc - at - (long)strlen(from)), at + strlen(from));
+    if (seal)
+        snprintf(made + size, sizeof(made) - (size_t)size, "crc32c %08x\n",
+                 pawl_crc32c(made, (size_t)size));
+    else
+        memcpy(made + size, crc, 16);
+    cr_assert_eq(unlink(lease_path), 0);
+    cr_assert_eq(pawl_io_write_file(lease_path, made, (size_t)size + 16, false), 0);
+}
+
+Test(lease, the_same_job_of_a_later_epoch)
+{
+    struct pawl_lease lease;
+
+    cr_assert_eq(pawl_lease_take(&lease, run), 0);
+    cr_assert_eq(pawl_lease_check(&lease), 0, "%s", pawl_error());
+    replace_lease("epoch 00000001", "epoch 00000002", true);
+    cr_assert_eq(pawl_lease_check(&lease), PAWL_EIO);
+    cr_expect_not_null(strstr(pawl_error(), "newer"), "%s", pawl_error());
+    replace_lease("epoch 00000002", "epoch 00000001", true);
+    cr_assert_eq(pawl_lease_check(&lease), 0, "%s", pawl_error());
+    pawl_lease_drop(&lease);
+}
+
+Test(lease, a_damaged_record_is_none)
+{
+    struct pawl_lease lease;
+
+    cr_assert_eq(pawl_lease_take(&lease, run), 0);
+    replace_lease("pid ", "pid 1", false);
+    cr_assert_eq(pawl_lease_check(&lease), PAWL_EIO);
+    cr_expect_not_null(strstr(pawl_error(), "damaged"), "%s", pawl_error());
+    pawl_lease_drop(&lease);
+}
+
 Test(lease, one_that_was_succeeded_steps_back)
 {
     struct pawl_saver *old = open_saver(&state, run, "latest=2", NULL);

@@ -2,7 +2,7 @@
 // powercut.c - the power fails 2,000 times, anywhere in a run of saves, removals and recoveries,
 // under two models of storage; nothing that was promised is lost, and all that is committed
 // verifies. Then the same with one sync at a time left out: each must be noticed, else the first
-// figure says nothing.
+// figure says nothing. `powercut 2000 alone` leaves these out.
 
 #include <math.h>
 #include <stdio.h>
@@ -88,6 +88,7 @@ int main(int argc, char **argv)
     record(CUT_CORRECT);
     const int broken = cut_many(cuts, false, true);
     printf("%d cuts in %d operations: %d promises broken\n", cuts, cut_operations(), broken);
+    if (argc > 2) return broken != 0;
     for (enum cut_mutant mutant = 1; mutant < CUT_MUTANTS; mutant++) {
         record(mutant);
         const bool found = cut_many(MUTANT_CUTS, true, false) > 0;
