@@ -63,6 +63,24 @@ static int raw_all(struct raw *raw, uint64_t bytes)
     return rc;
 }
 
+// Bytes that no storage below can make fewer of, like a state's. A repeated one reads 1.1 to 1.4
+// times as fast here.
+static int fill(void *buffer, size_t bytes)
+{
+    uint64_t *word = buffer, x;
+    const int error = pawl_io()->random(&x, sizeof(x));
+
+    if (error) return pawl_fail(PAWL_EIO, "no random numbers: %s", strerror(-error));
+    x |= 1;  // xorshift (Marsaglia 2003): any state but 0
+    for (size_t i = 0; i < bytes / sizeof(*word); i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        word[i] = x;
+    }
+    return 0;
+}
+
 static int transfer(const char *path, int flags, uint64_t bytes, int depth, double *bytes_per_s)
 {
     const struct pawl_io *io = pawl_io();
@@ -74,7 +92,8 @@ static int transfer(const char *path, int flags, uint64_t bytes, int depth, doub
 
     if (!rc) rc = pawl_transfers_open(&raw.transfers, depth);
     if (rc) goto out;
-    memset(buffer, 0x5a, (size_t)depth * REQUEST_BYTES);
+    rc = fill(buffer, (size_t)depth * REQUEST_BYTES);
+    if (rc) goto out;
     raw.buffer = buffer;
     bytes = bytes / BLOCK_BYTES * BLOCK_BYTES;
     const int64_t start = io->now_ns();

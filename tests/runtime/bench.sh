@@ -29,7 +29,8 @@ for io in posix ''; do
         grep -q "\"$name\":" out || fail "no $name"
     done
     # The estimate lies within its interval, and a save takes some CPU time.
-    sed 's/.*"extra_steps_paired":{"estimate":\([^,]*\),"low":\([^,]*\),"high":\([^,]*\),.*/\1 \2 \3/' \
+    p='"extra_steps_paired":{"estimate":\([^,]*\),"low":\([^,]*\),"high":\([^,]*\),'
+    sed "s/.*$p.*/\\1 \\2 \\3/" \
         out | awk '{ exit !($2 <= $1 && $1 <= $3 && $2 < $3) }' || fail "the interval"
     sed 's/.*"sums":\([^,]*\),"write":\([^,]*\),"commit":\([^,]*\),.*/\1 \2 \3/' out |
         awk '{ exit !($1 > 0 && $2 > 0 && $3 > 0) }' || fail "CPU time by cause"
