@@ -15,7 +15,9 @@
 //     whole       chunks of 16 bytes are wholly inside or outside, and aligned
 //     rows, depth, data, group (elements from one group to the next)
 //
-// Every sum runs over k in the same order, whatever the grid: results do not vary.
+// Every sum runs over k in the same order, whatever the grid: results do not vary. Where outputs
+// are too few for a GPU and k is long (gradients of weights), k is cut into parts, whose sums lie in
+// scratch until add_parts adds them in their order. The shape alone decides.
 
 #ifndef PAWL_CUDA_PRODUCT_H
 #define PAWL_CUDA_PRODUCT_H
@@ -153,38 +155,48 @@ struct loader {
         first = first_row;
         UNROLL
         for (int i = 0; i < row_places; i++) {
-            const int chunk = (int)threadIdx.x + i * THREADS;
-            const int r = first + (across ? chunk % in_line * TILE_CHUNK : chunk / in_line);
+            const int r = first + (across ? in_of(i) : line_of(i));
             row[i] = source.row(r < source.rows ? r : 0);
         }
     }
 
-    // Elements one by one, where 16 bytes at once will not do.
-    __device__ void copy_each(const Source &source, value *to, int r, int k) const
+    // The thread's share i: a chunk of line `at_line`, from `in` on.
+    static __device__ int line_of(int i) { return ((int)threadIdx.x + i * THREADS) / in_line; }
+    static __device__ int in_of(int i)
     {
-        for (int e = 0; e < TILE_CHUNK; e++) {
-            const int er = r + (across ? e : 0), ek = k + (across ? 0 : e);
-            const value *from = er < source.rows && ek < source.depth
-                                    ? source.at(source.row(er), source.step(ek)) : NULL;
-            to[e] = from ? *from : put(0.0f);
+        return ((int)threadIdx.x + i * THREADS) % in_line * TILE_CHUNK;
+    }
+
+    // Elements one by one, where 16 bytes at once will not do.
+    __device__ void copy_each(const Source &source, value *tile, int k) const
+    {
+        ROLL
+        for (int i = 0; i < each; i++) {
+            const int r = first + (across ? in_of(i) : line_of(i));
+            const int at_k = k + (across ? line_of(i) : in_of(i));
+            UNROLL
+            for (int e = 0; e < TILE_CHUNK; e++) {
+                const int er = r + (across ? e : 0), ek = at_k + (across ? 0 : e);
+                const value *from = er < source.rows && ek < source.depth
+                                        ? source.at(source.row(er), source.step(ek)) : NULL;
+                tile[line_of(i) * line + in_of(i) + e] = from ? *from : put(0.0f);
+            }
         }
     }
 
     __device__ void copy(const Source &source, value *tile, int k) const
     {
+        if (!source.whole) {
+            copy_each(source, tile, k);
+            return;
+        }
         UNROLL
         for (int i = 0; i < each; i++) {
-            const int chunk = (int)threadIdx.x + i * THREADS;
-            const int at_line = chunk / in_line, in = chunk % in_line * TILE_CHUNK;
-            const int r = first + (across ? in : at_line), at_k = k + (across ? at_line : in);
-            value *to = tile + at_line * line + in;
-            if (source.whole) {
-                const value *from = r < source.rows && at_k < source.depth
-                                        ? source.at(row[across ? 0 : i], source.step(at_k)) : NULL;
-                copy_16(to, from ? from : source.data, from != NULL);
-            } else {
-                copy_each(source, to, r, at_k);
-            }
+            const int r = first + (across ? in_of(i) : line_of(i));
+            const int at_k = k + (across ? line_of(i) : in_of(i));
+            const value *from = r < source.rows && at_k < source.depth
+                                    ? source.at(row[across ? 0 : i], source.step(at_k)) : NULL;
+            copy_16(tile + line_of(i) * line + in_of(i), from ? from : source.data, from != NULL);
         }
     }
 };
@@ -232,6 +244,8 @@ struct finish {
     value *pre;
     const value *bias, *residual, *saved;
     int64_t line, group, bias_group;  // elements from one group of outputs to the next
+    int64_t part;                     // and from one part of k to the next
+    int parts;
     enum pawl_activation activation;
     bool add, whole;
     scatter to;
@@ -244,6 +258,7 @@ static inline finish<Out> finish_of(pawl_value *out, int64_t line)
 
     f.out = (Out *)out;
     f.line = line;
+    f.parts = 1;
     f.to.plain = true;
     return f;
 }
@@ -255,7 +270,7 @@ static inline bool fours_fit(const finish<Out> &f, int64_t n)
                              | (uintptr_t)f.saved;
 
     return values % (4 * sizeof(value)) == 0 && (uintptr_t)f.out % (4 * sizeof(Out)) == 0
-           && (n | f.line | f.group | f.bias_group) % 4 == 0;
+           && (n | f.line | f.group | f.bias_group | f.part) % 4 == 0;
 }
 
 template <class Out>
@@ -333,15 +348,16 @@ static __device__ inline void finish_warp(const finish<Out> &f, const float (&su
 
 // Tiles in strips of eight rows of tiles, so that blocks beside each other share their factors.
 struct tile_place {
-    int group, row, col;
+    int part, group, row, col;
 };
 
-static __device__ inline tile_place place_of(int block, int down, int beside)
+static __device__ inline tile_place place_of(int block, int down, int beside, int parts)
 {
     const int tiles = down * beside, tile = block % tiles, strip = tile / (8 * beside);
     const int high = down - strip * 8 < 8 ? down - strip * 8 : 8;
 
-    return { block / tiles, strip * 8 + tile % (8 * beside) % high, tile % (8 * beside) / high };
+    return { block / tiles % parts, block / tiles / parts,
+             strip * 8 + tile % (8 * beside) % high, tile % (8 * beside) / high };
 }
 
 template <class Shape, class A, class B>
@@ -360,10 +376,12 @@ product(A a, B b, finish<Out> f)
 {
     typedef stage_of<Shape, A, B> stage;
     SHARED(value, tiles);
-    const int m = a.rows, n = b.rows, steps = (a.depth + DEPTH - 1) / DEPTH;
+    const int m = a.rows, n = b.rows, all_steps = (a.depth + DEPTH - 1) / DEPTH;
     const int down = (m + Shape::rows - 1) / Shape::rows;
     const int beside = (n + Shape::cols - 1) / Shape::cols;
-    const tile_place at = place_of((int)blockIdx.x, down, beside);
+    const tile_place at = place_of((int)blockIdx.x, down, beside, f.parts);
+    const int each = (all_steps + f.parts - 1) / f.parts, begin = at.part * each;
+    const int steps = all_steps - begin < each ? all_steps - begin : each;
     const int warp = (int)threadIdx.x / 32;
     const int row = warp / Shape::beside * Shape::mi * 16;
     const int col = warp % Shape::beside * Shape::nj * 8;
@@ -377,8 +395,8 @@ product(A a, B b, finish<Out> f)
     right.open(b, at.col * Shape::cols);
     for (int step = 0; step < STAGES - 1; step++) {
         value *to = tiles + step * stage::elements;
-        if (step < steps) left.copy(a, to, step * DEPTH);
-        if (step < steps) right.copy(b, to + stage::left::elements, step * DEPTH);
+        if (step < steps) left.copy(a, to, (begin + step) * DEPTH);
+        if (step < steps) right.copy(b, to + stage::left::elements, (begin + step) * DEPTH);
         copy_close();
     }
     ROLL
@@ -388,8 +406,8 @@ product(A a, B b, finish<Out> f)
         __syncthreads();
         const int ahead = step + STAGES - 1;
         value *to = tiles + ahead % STAGES * stage::elements;
-        if (ahead < steps) left.copy(a, to, ahead * DEPTH);
-        if (ahead < steps) right.copy(b, to + stage::left::elements, ahead * DEPTH);
+        if (ahead < steps) left.copy(a, to, (begin + ahead) * DEPTH);
+        if (ahead < steps) right.copy(b, to + stage::left::elements, (begin + ahead) * DEPTH);
         copy_close();
         const value *have = tiles + step % STAGES * stage::elements;
         const value *in_a = have + row * (A::across ? 1 : stage::left::line);
@@ -400,7 +418,7 @@ product(A a, B b, finish<Out> f)
     }
     copy_wait<0>();
     __syncthreads();
-    f.out += at.group * f.group;
+    f.out += at.group * f.group + at.part * f.part;
     if (f.pre) f.pre += at.group * f.group;
     if (f.residual) f.residual += at.group * f.group;
     if (f.saved) f.saved += at.group * f.group;
@@ -419,8 +437,19 @@ static inline void launch_product(struct pawl_stream *s, const A &a, const B &b,
     const auto tiled_product = product<Shape, A, B, Out>;
 
     allow_shared(tiled_product, stage::bytes);
-    LAUNCH(tiled_product, (unsigned)(down * beside * groups), Shape::threads, stage::bytes, s, a, b,
-           f);
+    LAUNCH(tiled_product, (unsigned)(down * beside * groups * f.parts), Shape::threads,
+           stage::bytes, s, a, b, f);
+}
+
+static __global__ void add_parts(float *out, const float *part, int64_t count, int parts, bool add)
+{
+    EACH(i, count)
+    {
+        float sum = part[i];
+        for (int p = 1; p < parts; p++)
+            sum += part[p * count + i];
+        out[i] = add ? out[i] + sum : sum;
+    }
 }
 
 // Large blocks once there are enough of them for most of a GPU; the shape alone decides.
@@ -430,7 +459,7 @@ static inline void multiply_tiles(struct pawl_stream *s, const A &a, const B &b,
 {
     const int64_t large = (a.rows + (int64_t)127) / 128 * ((b.rows + (int64_t)127) / 128) * groups;
 
-    if (a.rows < 1 || b.rows < 1) return;
+    if (a.rows < 1 || b.rows < 1 || groups < 1) return;
     f.whole = fours_fit(f, b.rows);
     if (b.rows <= 32)
         launch_product<narrow_block>(s, a, b, f, groups);
@@ -438,6 +467,36 @@ static inline void multiply_tiles(struct pawl_stream *s, const A &a, const B &b,
         launch_product<large_block>(s, a, b, f, groups);
     else
         launch_product<small_block>(s, a, b, f, groups);
+}
+
+// The same for weight_grad (groups, m, n), which lies in one piece. Parts of at least SHORTEST
+// steps, until there are BLOCKS or scratch is full.
+template <class A, class B>
+static inline void multiply_parts(struct pawl_stream *s, const A &a, const B &b, float *weight_grad,
+                                  int64_t groups, bool add)
+{
+    enum { BLOCKS = 256, SHORTEST = 8 };
+    const int64_t count = groups * a.rows * b.rows, steps = (a.depth + DEPTH - 1) / DEPTH;
+    const int64_t blocks = (a.rows + (int64_t)63) / 64 * ((b.rows + (int64_t)63) / 64) * groups;
+    const int64_t most = count ? PAWL_CUDA_SCRATCH_BYTES / (int64_t)sizeof(float) / count : 0;
+    finish<float> f = finish_of<float>(weight_grad, b.rows);
+    int64_t parts = blocks ? BLOCKS / blocks : 0;
+
+    if (parts > steps / SHORTEST) parts = steps / SHORTEST;
+    if (parts > most) parts = most;
+    f.group = (int64_t)a.rows * b.rows;
+    f.add = add;
+    if (parts > 1 && pawl_cuda_scratch(s)) {
+        const int64_t each = (steps + parts - 1) / parts;
+        f.parts = (int)((steps + each - 1) / each);  // none is empty
+        f.part = count;
+        f.out = (float *)pawl_cuda_scratch(s);
+        f.add = false;
+    }
+    multiply_tiles(s, a, b, f, groups);
+    if (f.parts > 1)
+        LAUNCH(add_parts, blocks_for(count, 256), 256, 0, s, weight_grad, f.out, count, f.parts,
+               add);
 }
 
 }  // namespace

@@ -78,10 +78,7 @@ void CUDA(conv2d_back_weight)(struct pawl_stream *s, float *weight_grad, float *
     const patch_grid p = forward_grid(w);
     const int64_t m = w->out_c / w->groups, n = w->kernel_h * w->kernel_w * p.channels;
     const int64_t places = places_of(p);
-    finish<float> f = finish_of<float>(weight_grad, n);
 
-    f.group = m * n;
-    f.add = add;
     if (w->groups == 1 && plain_rows(p)) {
         CUDA(linear_back_weight)(s, weight_grad, bias_grad, out_grad, x, places, m, n, add);
         return;
@@ -91,6 +88,6 @@ void CUDA(conv2d_back_weight)(struct pawl_stream *s, float *weight_grad, float *
         direct_back_weight(s, weight_grad, out_grad, x, w, add);
         return;
     }
-    multiply_tiles(s, matrix_of<true>(out_grad, w->out_c, m, m, places), patches_of<true>(x, p), f,
-                   w->groups);
+    multiply_parts(s, matrix_of<true>(out_grad, w->out_c, m, m, places), patches_of<true>(x, p),
+                   weight_grad, w->groups, add);
 }

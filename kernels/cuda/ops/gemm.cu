@@ -40,10 +40,8 @@ void CUDA(gemm_linear_back_weight)(struct pawl_stream *s, float *weight_grad, fl
                                    const pawl_value *out_grad, const pawl_value *x, int64_t m,
                                    int64_t n, int64_t k, bool add)
 {
-    finish<float> f = finish_of<float>(weight_grad, k);
-
-    f.add = add;
-    multiply_tiles(s, matrix_of<true>(out_grad, n, 0, n, m), matrix_of<true>(x, k, 0, k, m), f, 1);
+    multiply_parts(s, matrix_of<true>(out_grad, n, 0, n, m), matrix_of<true>(x, k, 0, k, m),
+                   weight_grad, 1, add);
     if (bias_grad) CUDA(column_sum)(s, bias_grad, out_grad, m, n, add);
 }
 
