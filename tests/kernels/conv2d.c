@@ -192,6 +192,14 @@ static void check_back_weight(const struct common_set *set, int64_t index, const
     }
 }
 
+// Fibers take their time: nothing of much work for them. tiles.c has windows for their tiles.
+static bool too_much(const struct common_set *set, const struct pawl_window *w)
+{
+    return !strcmp(set->name, "simt")
+           && w->batch * w->out_h * w->out_w * w->out_c * w->kernel_h * w->kernel_w * w->in_c
+                      / w->groups > 1000000;
+}
+
 Test(conv2d, equals_the_definition_for_any_window_and_threads)
 {
     struct common_set set;
@@ -200,6 +208,7 @@ Test(conv2d, equals_the_definition_for_any_window_and_threads)
         if (!common_open(&set, i)) continue;
         for (int64_t c = 0; c < WINDOWS; c++) {
             struct memory a;
+            if (too_much(&set, windows + c)) continue;
             take(&a, windows + c);
             check_forward(&set, c, &a, PAWL_LINEAR, c % 2);
             check_forward(&set, c, &a, PAWL_RELU, !(c % 2));
@@ -253,7 +262,7 @@ Test(conv2d, nan_goes_in_and_comes_out)
     for (int i = 0; i < COMMON_SETS; i++) {
         if (!common_open(&set, i)) continue;
         for (int64_t c = 0; c < WINDOWS; c++)
-            check_nan(&set, c);
+            if (!too_much(&set, windows + c)) check_nan(&set, c);
         common_close(&set);
     }
 }
