@@ -1,4 +1,4 @@
-// reduce.cu - sums over everything: as many blocks as the length says each sum their part, one block
+// reduce.cu - sums over everything: as many blocks as the length says each sum their part, and one
 // sums theirs, so the order is the same on every GPU. And the digest, whose order does not matter.
 
 #include "kernels/cuda/lanes.h"

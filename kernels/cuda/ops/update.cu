@@ -1,4 +1,4 @@
-// update.cu - the optimizer: one pass over parameter, gradient and moments, which also leaves, where
+// update.cu - the optimizer: one pass over parameter, gradient and moments, which also leaves, when
 // asked, their values from before (the snapshot) and the parameter rounded for the next step.
 //
 // The rules are those of kernels/host/ops/update.c, one element at a time.
