@@ -119,7 +119,7 @@ static void check_limits(const struct common_set *set, const void *shape)
                                   0, 0, NAN, -1.7580993408, NAN, NAN, 0 };
     static const double top[] = { [PAWL_SIGMOID] = 1, [PAWL_TANH] = 1, [PAWL_RELU6] = 6,
                                   [PAWL_HARD_SIGMOID] = 1, [PAWL_SOFTMAX] = 0 };  // 0: none
-    float x[19], out[19];
+    float *x = common_floats(19), *out = common_floats(19);
 
     (void)shape;
     for (int a = 0; a < PAWL_SOFTMAX; a++) {
@@ -152,10 +152,13 @@ Test(activate, infinities_and_nan)
 static void check_alpha(const struct common_set *set, const void *shape)
 {
     const enum pawl_activation kind[] = { PAWL_LEAKY_RELU, PAWL_ELU };
-    const float x[5] = { -2, -0.5f, 0.5f, 2, -1 }, grad[5] = { 1, 2, 3, 4, 5 };
-    float out[5], slope[5];
+    static const float points[2][5] = { { -2, -0.5f, 0.5f, 2, -1 }, { 1, 2, 3, 4, 5 } };
+    float *x = common_floats(5), *grad = common_floats(5);
+    float *out = common_floats(5), *slope = common_floats(5);
 
     (void)shape;
+    memcpy(x, points[0], sizeof(points[0]));
+    memcpy(grad, points[1], sizeof(points[1]));
     for (int k = 0; k < 2; k++) {
         set->device[0]->ops->activate(set->stream[0], out, x, 5, kind[k], 0.3f);
         set->device[0]->ops->activate_back(set->stream[0], slope, grad, k ? x : out, 5, kind[k],

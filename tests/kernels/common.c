@@ -44,7 +44,7 @@ static const struct {
     const struct pawl_ops *(*ops)(void);  // NULL: its own
 } rows[COMMON_SETS] = {
     { "plain", "plain", NULL }, { "avx2", "avx2", NULL }, { "avx512", "avx512", NULL },
-    { "wide", "avx2", wide }, { "simt", "plain", simt },
+    { "wide", "avx2", wide }, { "simt", "plain", simt }, { "device", "plain", common_device_ops },
 };
 
 static const struct common_set *opened;  // the one in use
@@ -135,8 +135,17 @@ void common_check(const char *where)
                          where, blocks[i].bytes - blocks[i].used - j, i);
 }
 
+bool common_block(int i, void **memory, size_t *bytes)
+{
+    if (i >= block_count) return false;
+    *memory = blocks[i].pages + blocks[i].bytes - blocks[i].used;
+    *bytes = blocks[i].used;
+    return true;
+}
+
 void common_release(void)
 {
+    common_device_forget();
     while (block_count--)
         munmap(blocks[block_count].pages, blocks[block_count].bytes + PAGE);
     block_count = 0;

@@ -17,7 +17,8 @@
 
 // The three sets that the host device knows, the 16-lane source compiled for AVX2, and the GPU's
 // kernels on fibers (kernels/simt): those have no threads, but an order of their own in each call.
-enum { COMMON_SETS = 5, COMMON_THREADS = 3 };
+// The last is the device that PAWL_TEST_DEVICE names (common_device.c).
+enum { COMMON_SETS = 6, COMMON_THREADS = 3 };
 
 struct common_set {
     const char *name;
@@ -35,6 +36,12 @@ float *common_floats(int64_t count);
 int32_t *common_ints(int64_t count);
 void common_check(const char *where);
 void common_release(void);
+// The i-th block since the last release; false: there are not so many.
+bool common_block(int i, void **memory, size_t *bytes);
+
+// common_device.c
+const struct pawl_ops *common_device_ops(void);  // NULL: no such device is asked for
+void common_device_forget(void);
 
 double *common_doubles(int64_t count);
 

@@ -48,7 +48,8 @@ static void check_digest(const struct common_set *set, const void *shape)
 {
     const int64_t n = *(const int64_t *)shape, bytes = n * 4 - (n % 3);
     float *x = common_floats(n + 1);
-    uint64_t whole[2] = { 0 }, parts[2] = { 0 }, out[COMMON_THREADS][2];
+    uint64_t whole[2] = { 0 }, parts[2] = { 0 };
+    uint64_t(*out)[2] = (uint64_t(*)[2])common_doubles(2 * COMMON_THREADS);
     const size_t cut = n ? (size_t)bytes / 24 * 8 : 0;
 
     common_fill(x, n, 7);
