@@ -50,17 +50,12 @@ int pawl_bind_part(struct pawl_bindings *bindings, const struct pawl_bound *part
     return rc;
 }
 
-int64_t pawl_binding_elements(const struct pawl_tensor *tensor)
-{
-    return (int64_t)(tensor->size_bytes / pawl_dtype_bytes(tensor->dtype));
-}
-
 int pawl_bind_whole(struct pawl_bindings *bindings, int source,
                     const struct pawl_relayout *relayout)
 {
     struct pawl_bound part = { .source = source, .scale = 1 };
 
-    part.count = pawl_binding_elements(&bindings->items[bindings->count - 1].tensor);
+    part.count = pawl_tensor_elements(&bindings->items[bindings->count - 1].tensor);
     if (relayout) part.relayout = *relayout;
     return pawl_bind_part(bindings, &part);
 }

@@ -60,7 +60,6 @@ int pawl_bind_whole(struct pawl_bindings *bindings, int source,
                     const struct pawl_relayout *relayout_or_null);
 // Any part; its fields are checked when the binding is used.
 int pawl_bind_part(struct pawl_bindings *bindings, const struct pawl_bound *part);
-int64_t pawl_binding_elements(const struct pawl_tensor *tensor);
 // The index of a target by name, or -1.
 int pawl_bindings_find(const struct pawl_bindings *bindings, const char *name);
 

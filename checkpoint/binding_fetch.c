@@ -34,10 +34,10 @@ static int64_t source_elements(const struct origin *from, int source)
 {
     if (from->params)
         return source < from->document->bindings->count
-                   ? pawl_binding_elements(&from->document->bindings->items[source].tensor) : -1;
+                   ? pawl_tensor_elements(&from->document->bindings->items[source].tensor) : -1;
     if (source >= from->document->weight_count) return -1;
     const struct pawl_entry *entry = entry_of(from->document, source, from->slot);
-    return entry ? pawl_binding_elements(&entry->tensor) : -1;
+    return entry ? pawl_tensor_elements(&entry->tensor) : -1;
 }
 
 static int fetch_source(const struct origin *from, int source, int64_t start, int64_t count,
@@ -53,7 +53,7 @@ static int fetch_source(const struct origin *from, int source, int64_t start, in
 static int check_part(const struct origin *from, const struct pawl_binding *target,
                       const struct pawl_bound *part)
 {
-    const int64_t room = pawl_binding_elements(&target->tensor);
+    const int64_t room = pawl_tensor_elements(&target->tensor);
     int64_t has = part->count;
 
     if (part->source != PAWL_ZEROS) {
@@ -133,10 +133,10 @@ static int fetch(const struct origin *from, const struct pawl_binding *target,
             rc = fetch_part(from, part, dtype, to);
         if (!part->add) covered += part->count;
     }
-    if (!rc && covered != pawl_binding_elements(&target->tensor))
+    if (!rc && covered != pawl_tensor_elements(&target->tensor))
         rc = pawl_fail(PAWL_EINVAL, "'%s' is put together from %lld of %lld elements",
                        target->tensor.name, (long long)covered,
-                       (long long)pawl_binding_elements(&target->tensor));
+                       (long long)pawl_tensor_elements(&target->tensor));
     return rc;
 }
 
@@ -149,7 +149,7 @@ int pawl_document_fetch_param(const struct pawl_document *document, int param, c
 
     const int rc = fetch(&from, target, dtype, out);
     if (rc || !slot || scale == 0 || scale == 1 || strcmp(slot, "momentum_buffer")) return rc;
-    combine(out, out, dtype, pawl_binding_elements(&target->tensor), scale, false);
+    combine(out, out, dtype, pawl_tensor_elements(&target->tensor), scale, false);
     return 0;
 }
 

@@ -35,6 +35,11 @@ size_t pawl_dtype_bytes(enum pawl_dtype dtype)
     return row[dtype].bytes;
 }
 
+int64_t pawl_tensor_elements(const struct pawl_tensor *tensor)
+{
+    return (int64_t)(tensor->size_bytes / pawl_dtype_bytes(tensor->dtype));
+}
+
 const char *pawl_dtype_name(enum pawl_dtype dtype)
 {
     return row[dtype].name;

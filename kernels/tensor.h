@@ -39,6 +39,8 @@ const char *pawl_dtype_safetensors(enum pawl_dtype dtype);    // "F32"; NULL: th
 // 0 and *out, or PAWL_EINVAL with the known names ("float32", ..., also "fp32", "bf16", "F32").
 PAWL_API int pawl_dtype_parse(enum pawl_dtype *out, const char *name);
 
+int64_t pawl_tensor_elements(const struct pawl_tensor *tensor);
+
 // Elements in a shape. PAWL_EINVAL when a dimension is negative or the count overflows.
 PAWL_API int pawl_shape_count(int64_t *out, int rank, const int64_t *dim);
 

@@ -9,7 +9,6 @@ allowed() {
     cat <<'END'
 kernels/host/vec.h conditionals one for each instruction set
 runtime/infer.c parameters out, rows and cols are one answer; seed, temperature and limit one draw
-tests/runtime/verbs.c file one fixture serves all; apart they would need it public
 END
 }
 

@@ -74,8 +74,7 @@ static int fetch_all(struct writer *w)
     for (int i = 0; i < w->layout.part_count && !rc; i++) {
         const struct pawl_tensor *tensor = &w->layout.parts[i].tensor;
         const struct pawl_entry *entry = entry_at(w->document, i, &weight);
-        rc = pawl_document_fetch_as(w->document, entry, 0,
-                                    (int64_t)(tensor->size_bytes / pawl_dtype_bytes(tensor->dtype)),
+        rc = pawl_document_fetch_as(w->document, entry, 0, pawl_tensor_elements(tensor),
                                     tensor->dtype, w->bytes + tensor->offset_bytes);
     }
     return rc;

@@ -18,18 +18,13 @@ bool pawl_inspect_wants(const struct pawl_inspect *inspect, const struct pawl_en
     return !inspect->pattern || fnmatch(inspect->pattern, entry->tensor.name, 0) == 0;
 }
 
-int64_t pawl_inspect_elements(const struct pawl_entry *entry)
-{
-    return (int64_t)(entry->tensor.size_bytes / pawl_dtype_bytes(entry->tensor.dtype));
-}
-
 void pawl_inspect_total(const struct pawl_entry *table, int count, int64_t *elements,
                         uint64_t *bytes)
 {
     *elements = 0;
     *bytes = 0;
     for (int i = 0; i < count; i++) {
-        *elements += pawl_inspect_elements(&table[i]);
+        *elements += pawl_tensor_elements(&table[i].tensor);
         *bytes += table[i].tensor.size_bytes;
     }
 }

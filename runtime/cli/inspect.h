@@ -14,7 +14,6 @@ struct pawl_inspect {
 };
 
 bool pawl_inspect_wants(const struct pawl_inspect *inspect, const struct pawl_entry *entry);
-int64_t pawl_inspect_elements(const struct pawl_entry *entry);
 // Sums over a table of tensors.
 void pawl_inspect_total(const struct pawl_entry *table, int count, int64_t *elements,
                         uint64_t *bytes);
