@@ -312,8 +312,9 @@ static void check_conv2d(const struct pawl_window *w)
     }
     for (int64_t i = 0; i < weights; i = next(i, weights)) {
         const int64_t tap = i / channels;
-        const int64_t kernel[4] = { tap / w->kernel_w / w->kernel_h, tap / w->kernel_w % w->kernel_h,
-                                    tap % w->kernel_w, i % channels };
+        const int64_t kernel[4] = { tap / w->kernel_w / w->kernel_h,
+                                    tap / w->kernel_w % w->kernel_h, tap % w->kernel_w,
+                                    i % channels };
         near(where, i, (double)weight_grad[i], plain_conv2d_back_weight(out_grad, x, w, kernel),
              3e-7 * (double)(outs / w->out_c + 10));
     }
