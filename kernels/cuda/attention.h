@@ -18,6 +18,19 @@ struct attention_shape {
     float scale, scale_2;       // 1 / sqrt(dim), and times log2(e): weights are powers of two
 };
 
+enum { ATTENTION_DIM_MOST = 256 };
+
+// Whether the kernels have room for such heads; where not, it is the stream's fault.
+static inline bool attention_fits(struct pawl_stream *s, const struct pawl_attention *p)
+{
+    if (p->dim <= ATTENTION_DIM_MOST) return true;
+    if (!s->fault) {
+        s->reason = "attention heads of more than 256 dimensions";
+        s->fault = 1;  // cudaErrorInvalidValue
+    }
+    return false;
+}
+
 static constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 
 static inline attention_shape attention_shape_of(const struct pawl_attention *p, uintptr_t memory)

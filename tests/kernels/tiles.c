@@ -268,6 +268,24 @@ Test(tiles, attention)
         }
 }
 
+// No head of more than 256 dimensions is computed wrongly: it is the stream's fault.
+Test(tiles, heads_too_wide_are_a_fault)
+{
+    const struct pawl_attention a = { 1, 1, 1, 1, 257, true };
+
+    open_fibers("0");
+    for (type = PAWL_PLUGIN_FP32; type < PAWL_PLUGIN_TYPES; type++) {
+        void *qkv = values(3 * 257), *out = values(257);
+        ops()->attention(&stream, out, common_floats(1), qkv, &a);
+        cr_assert(stream.fault && strstr(stream.reason, "256"));
+        stream.fault = 0;
+        ops()->attention_back(&stream, qkv, out, qkv, out, common_floats(1), &a);
+        cr_assert(stream.fault && strstr(stream.reason, "256"));
+        stream.fault = 0;
+        done("too wide");
+    }
+}
+
 // ---- convolutions
 
 static void place_of(int64_t place[3], int64_t i, int64_t h, int64_t w)

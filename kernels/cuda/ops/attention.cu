@@ -190,6 +190,6 @@ void CUDA(attention)(struct pawl_stream *s, pawl_value *out, float *lse, const p
     const auto launch = shape->dim <= 32 ? launch_attend<32> : shape->dim <= 64 ? launch_attend<64>
                         : shape->dim <= 128 ? launch_attend<128> : launch_attend<256>;
 
-    if (shape->batch < 1 || shape->time < 1) return;
+    if (shape->batch < 1 || shape->time < 1 || !attention_fits(s, shape)) return;
     launch(s, (value *)out, lse, (const value *)qkv, shape);
 }

@@ -326,7 +326,7 @@ void CUDA(attention_back)(struct pawl_stream *s, pawl_value *qkv_grad, const paw
     const auto launch = shape->dim <= 32 ? launch_sweeps<32> : shape->dim <= 64 ? launch_sweeps<64>
                         : shape->dim <= 128 ? launch_sweeps<128> : launch_sweeps<256>;
 
-    if (queries < 1) return;
+    if (queries < 1 || !attention_fits(s, shape)) return;
     LAUNCH(sum_products, blocks_for(queries, 8), 256, 0, s, b, queries);
     launch(s, b, shape);
 }
