@@ -4,9 +4,12 @@
 //     struct product {
 //         value *out;
 //         const value *a, *b;
-//         template <int W> __device__ void at(int64_t i) const;  // W elements from i on
+//         template <int W> __device__ __forceinline__ void at(int64_t i) const;  // W from i on
 //     };
 //     launch_map<WIDE>(s, n, product{ out, a, b }, out, a, b);   // and all that at() reads, writes
+//
+// at() is inline by force: a copy of it out of line would have the same name for both element
+// types, and where both are linked to one library (libpawl-simt.so) only one of them is kept.
 
 #ifndef PAWL_CUDA_MAP_H
 #define PAWL_CUDA_MAP_H
@@ -40,7 +43,7 @@ template <class F> struct map_one {
     F f;
     bool add;
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         struct lanes<W> x = load<W>(a + i), before = {};
 
@@ -58,7 +61,7 @@ template <class F> struct map_two {
     F f;
     bool add;
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         struct lanes<W> x = load<W>(a + i), before = {};
         const struct lanes<W> y = load<W>(b + i);

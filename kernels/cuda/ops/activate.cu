@@ -31,7 +31,7 @@ struct forward {
     enum pawl_activation activation;
     float alpha;
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         struct lanes<W> a = load<W>(x + i);
 
@@ -59,7 +59,7 @@ struct backward {
     enum pawl_activation activation;
     float alpha;
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         struct lanes<W> grad = load<W>(out_grad + i);
         const struct lanes<W> of = load<W>(saved + i);

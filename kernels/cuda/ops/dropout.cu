@@ -39,7 +39,7 @@ struct dropping {
         return a * ((float)(word >> 8) * 0x1p-24f >= rate ? scale : 0.0f);
     }
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         struct lanes<W> a = load<W>(x + i);
         struct words word = draw((uint32_t)(i / 4));

@@ -53,7 +53,7 @@ struct online {
     int64_t target;
     bool beaten;
 
-    template <int W> __device__ void at(int64_t i)
+    template <int W> __device__ __forceinline__ void at(int64_t i)
     {
         const struct lanes<W> v = load<W>(x + i);
         float most = top;
@@ -78,7 +78,7 @@ struct gradient {
     float top, factor, scale;
     int64_t target;
 
-    template <int W> __device__ void at(int64_t i)
+    template <int W> __device__ __forceinline__ void at(int64_t i)
     {
         struct lanes<W> v = load<W>(x + i);
 
@@ -92,7 +92,7 @@ struct gradient {
 struct nothing {
     value *x;
 
-    template <int W> __device__ void at(int64_t i) { store<W>(x + i, lanes<W>{}); }
+    template <int W> __device__ __forceinline__ void at(int64_t i) { store<W>(x + i, lanes<W>{}); }
 };
 
 static __device__ inline void cross_entropy_row(const struct loss &a, const struct team &t,
@@ -168,7 +168,7 @@ template <class Term> struct mean {
     const float *wanted;
     float scale, sum;
 
-    template <int W> __device__ void at(int64_t i)
+    template <int W> __device__ __forceinline__ void at(int64_t i)
     {
         struct lanes<W> v = load<W>(x + i);
 

@@ -123,7 +123,7 @@ struct updating {
     float *copy[3];            // NULL: no snapshot
     value *rounded;            // or NULL
 
-    template <int W> __device__ void at(int64_t i) const
+    template <int W> __device__ __forceinline__ void at(int64_t i) const
     {
         const struct lanes<W> g = load_floats<W>(grad + i);
         struct lanes<W> x[3] = { load_floats<W>(param + i) };
