@@ -27,6 +27,7 @@ int pawl_infer_open(struct pawl_infer **out, struct pawl_document *document,
                     const struct pawl_infer_options *options)
 {
     struct pawl_infer *infer = NULL;
+    enum pawl_dtype type = PAWL_F32;
     int rc;
 
     if (document->stop[0] && !document->architecture)
@@ -40,11 +41,14 @@ int pawl_infer_open(struct pawl_infer **out, struct pawl_document *document,
     rc = pawl_alloc(&infer, sizeof(*infer), "the model");
     if (rc) return rc;
     infer->options = *options;
-    rc = pawl_device_open(&infer->device, options->device ? options->device : "auto",
+    rc = pawl_model_parse_type(&type, options->dtype);
+    if (!rc)
+        rc = pawl_device_open(&infer->device, options->device ? options->device : "auto",
                           options->threads);
     if (!rc) rc = pawl_stream_open(&infer->stream, infer->device);
     if (!rc)
-        rc = pawl_model_open(&infer->model, document->architecture, infer->device, false, 0);
+        rc = pawl_model_open(&infer->model, document->architecture, infer->device,
+                             type, false, 0);
     if (!rc) rc = pawl_model_take(infer->model, document);
     if (!rc)
         rc = pawl_alloc(&infer->window, (size_t)document->architecture->layers[0].in.shape.dim[0]

@@ -14,6 +14,7 @@ struct pawl_infer_options {
     const char *device;  // as in device.h
     int threads;
     int64_t batch;       // samples at once
+    const char *dtype;   // to compute in: "fp32", "bf16", or NULL: fp32
 };
 
 // PAWL_EINVAL: the document has no architecture or no weights. PAWL_ECORRUPT: they do not fit.

@@ -104,17 +104,38 @@ static int take_slabs(struct pawl_model *model, bool train, int moments)
     if (!rc && train) rc = pawl_device_alloc(model->device, &model->grad, bytes, PAWL_ON_DEVICE);
     for (int i = 0; !rc && i < moments; i++)
         rc = pawl_device_alloc(model->device, &model->moment[i], bytes, PAWL_ON_DEVICE);
+    if (!rc && model->type == PAWL_BF16)
+        rc = pawl_device_alloc(model->device, &model->rounded,
+                               (size_t)model->slab_floats * model->value_bytes, PAWL_ON_DEVICE);
     return rc;
 }
 
+static const char *const type_names[] = { [PAWL_F32] = "fp32", [PAWL_BF16] = "bf16" };
+
+const char *pawl_model_type_name(enum pawl_dtype type) { return type_names[type]; }
+
+int pawl_model_parse_type(enum pawl_dtype *out, const char *name)
+{
+    *out = name && !strcmp(name, type_names[PAWL_BF16]) ? PAWL_BF16 : PAWL_F32;
+    if (!name || !strcmp(name, type_names[*out])) return 0;
+    return pawl_fail(PAWL_EINVAL, "--dtype %.16s is unknown; known: fp32 bf16", name);
+}
+
 int pawl_model_open(struct pawl_model **out, const struct pawl_architecture *architecture,
-                    struct pawl_device *device, bool train, int moments)
+                    struct pawl_device *device, enum pawl_dtype type, bool train, int moments)
 {
     struct pawl_model *model = NULL;
-    int rc = pawl_alloc(&model, sizeof(*model), "the model");
 
+    if (type == PAWL_BF16 && !device->bf16)
+        return pawl_fail(PAWL_ENOTSUP, "device '%.32s' computes in fp32 only. try: --dtype fp32",
+                         device->kind->name);
+    int rc = pawl_alloc(&model, sizeof(*model), "the model");
     if (rc) return rc;
     model->device = device;
+    model->type = type;
+    model->ops = type == PAWL_BF16 ? device->bf16 : device->ops;
+    model->value_bytes = pawl_dtype_bytes(type);
+    model->stale = true;
     rc = pawl_architecture_copy(&model->architecture, architecture);
     if (rc) goto out;
     const int layers = architecture->layer_count;
@@ -139,6 +160,8 @@ void pawl_model_close(struct pawl_model *model)
 {
     if (!model) return;
     const size_t bytes = (size_t)model->slab_floats * sizeof(float);
+    pawl_device_free(model->device, model->rounded,
+                     (size_t)model->slab_floats * model->value_bytes, PAWL_ON_DEVICE);
     pawl_device_free(model->device, model->param, bytes, PAWL_ON_DEVICE);
     pawl_device_free(model->device, model->grad, bytes, PAWL_ON_DEVICE);
     for (int i = 0; i < PAWL_MOMENTS_MAX; i++)
@@ -197,7 +220,15 @@ int pawl_model_init(struct pawl_model *model, uint64_t seed)
         }
     }
     pawl_upload_close(&upload);
+    model->stale = true;
     return rc;
+}
+
+void pawl_model_round(struct pawl_model *model, struct pawl_stream *stream)
+{
+    if (model->rounded && model->stale)
+        model->ops->narrow(stream, model->rounded, model->param, model->slab_floats);
+    model->stale = false;
 }
 
 int pawl_model_find(const struct pawl_model *model, const char *name)

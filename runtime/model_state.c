@@ -46,6 +46,7 @@ int pawl_model_take(struct pawl_model *model, struct pawl_document *document)
         if (!rc) rc = pawl_upload_send(&upload);
     }
     pawl_upload_close(&upload);
+    model->stale = true;
     return rc;
 }
 

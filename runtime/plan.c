@@ -132,13 +132,10 @@ int64_t pawl_plan_cols(const struct pawl_plan *plan) { return plan->cols; }
 uint64_t pawl_plan_arena_bytes(const struct pawl_plan *plan) { return plan->arena_bytes; }
 double pawl_plan_flops(const struct pawl_plan *plan) { return plan->flops; }
 
-const pawl_value *pawl_plan_output(const struct pawl_plan *plan)
-{
-    return plan_at(plan, plan->output);
-}
 
 static void walk(struct pawl_plan *plan, int from, int to, const struct plan_call *call)
 {
+    pawl_model_round(plan->model, call->stream);
     for (int i = from; i < to; i++)
         plan_run(plan, &plan->entries[i], call);
 }
@@ -146,12 +143,24 @@ static void walk(struct pawl_plan *plan, int from, int to, const struct plan_cal
 void pawl_plan_forward(struct pawl_plan *plan, struct pawl_stream *stream)
 {
     walk(plan, 0, plan->forward_count, &(struct plan_call){ .stream = stream });
+    if (plan->wide != NONE)
+        plan->model->ops->widen(stream, plan_at(plan, plan->wide), plan_at(plan, plan->output),
+                                plan->rows * plan->cols);
 }
 
-const pawl_value *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream)
+const float *pawl_plan_output(const struct pawl_plan *plan)
+{
+    return plan_at(plan, plan->model->type == PAWL_F32 ? plan->output : plan->wide);
+}
+
+const float *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream)
 {
     walk(plan, 0, plan->logits_count, &(struct plan_call){ .stream = stream });
-    return plan_at(plan, plan->logits);
+    if (plan->model->type == PAWL_F32) return plan_at(plan, plan->logits);
+    if (plan->wide != NONE)
+        plan->model->ops->widen(stream, plan_at(plan, plan->wide), plan_at(plan, plan->logits),
+                                plan->rows * plan->cols);
+    return plan_at(plan, plan->wide);
 }
 
 void pawl_plan_evaluate(struct pawl_plan *plan, struct pawl_stream *stream, float *result)

@@ -7,6 +7,9 @@
 // convolution before it, a residual addition into the dense before it, a derivative into the
 // product that makes its gradient, position into embedding. A step only walks the lists.
 //
+// Buffers are of the model's type (activations and their gradients), or of floats (statistics,
+// losses, what is copied in from data): two bytes or four per element.
+//
 // Fused and aliased gradients: the gradient of an addition is that of both its inputs, one buffer;
 // whoever comes second adds to it.
 //
@@ -43,11 +46,12 @@ void *pawl_plan_y(struct pawl_plan *plan);
 
 // Queues forward alone. The output (rows, cols), rows = batch * positions, is valid until the next
 // call; nothing is dropped out. A softmax at the end of a model with cross-entropy (or a sigmoid,
-// with binary cross-entropy) is part of the output, but of the loss in evaluate and train.
+// with binary cross-entropy) is part of the output, but of the loss in evaluate and train. In
+// bfloat16 a plan opened for backward has no output for others to read: NULL.
 void pawl_plan_forward(struct pawl_plan *plan, struct pawl_stream *stream);
-const pawl_value *pawl_plan_output(const struct pawl_plan *plan);
+const float *pawl_plan_output(const struct pawl_plan *plan);
 // The same without such a closing activation.
-const pawl_value *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream);
+const float *pawl_plan_logits(struct pawl_plan *plan, struct pawl_stream *stream);
 int64_t pawl_plan_rows(const struct pawl_plan *plan);
 int64_t pawl_plan_cols(const struct pawl_plan *plan);
 

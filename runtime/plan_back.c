@@ -21,7 +21,7 @@ bool plan_wanted(struct pawl_plan *plan, const struct plan_value *value)
 int plan_gradient(struct pawl_plan *plan, struct plan_value *value, bool *add)
 {
     *add = value->grad != NONE;
-    if (!*add) value->grad = plan_new_buffer(plan, value->bytes);
+    if (!*add) value->grad = plan_new_values(plan, value->elements);
     return value->grad;
 }
 
@@ -34,7 +34,7 @@ void plan_add_into(struct pawl_plan *plan, int layer, struct plan_value *value, 
     struct plan_entry *entry = plan_new_entry(plan, OP_ADD, layer);
     entry->out = entry->in = value->grad;
     entry->other = grad;
-    entry->n = (int64_t)(value->bytes / sizeof(float));
+    entry->n = value->elements;
     plan_touch(plan, entry);
 }
 
@@ -73,7 +73,7 @@ static void back_softmax(struct pawl_plan *plan, int layer)
     entry->in = value->buffer;
     entry->activation = value->softmax;
     entry->n = shape->dim[shape->rank - 1];
-    entry->m = (int64_t)(value->bytes / sizeof(float)) / entry->n;
+    entry->m = value->elements / entry->n;
     plan_touch(plan, entry);
 }
 
@@ -87,7 +87,7 @@ void plan_back_activation(struct pawl_plan *plan, int layer)
     entry->out = entry->grad = value->grad;
     entry->aux_1 = value->saved;
     entry->activation = value->activation;
-    entry->n = (int64_t)(value->bytes / sizeof(float));
+    entry->n = value->elements;
     plan_touch(plan, entry);
 }
 

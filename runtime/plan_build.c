@@ -10,6 +10,16 @@ int plan_new_buffer(struct pawl_plan *plan, size_t bytes)
     return plan->buffer_count++;
 }
 
+int plan_new_floats(struct pawl_plan *plan, int64_t count)
+{
+    return plan_new_buffer(plan, (size_t)count * sizeof(float));
+}
+
+int plan_new_values(struct pawl_plan *plan, int64_t count)
+{
+    return plan_new_buffer(plan, (size_t)count * plan->model->value_bytes);
+}
+
 struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int layer)
 {
     struct plan_entry *entry = &plan->entries[plan->entry_count++];
@@ -72,16 +82,6 @@ static int dense_under(const struct pawl_plan *plan, const int *readers, int add
     return NONE;
 }
 
-static bool is_conv(enum pawl_layer_kind kind)
-{
-    return kind == PAWL_CONV1D || kind == PAWL_CONV2D;
-}
-
-static bool is_transposed(enum pawl_layer_kind kind)
-{
-    return kind == PAWL_CONV1D_TRANSPOSE || kind == PAWL_CONV2D_TRANSPOSE;
-}
-
 bool plan_is_softmax(enum pawl_activation activation)
 {
     return activation == PAWL_SOFTMAX || activation == PAWL_LOG_SOFTMAX;
@@ -108,7 +108,7 @@ static enum pawl_activation closing_of(const struct pawl_plan *plan)
     const struct pawl_layer *layer = layer_of(plan, plan->architecture.layer_count - 1);
     const enum pawl_activation last = activation_of(layer);
 
-    if (is_transposed(layer->kind)) return PAWL_LINEAR;
+    if (plan_is_transposed(layer->kind)) return PAWL_LINEAR;
     if (plan_is_softmax(last) && plan->options.loss == PAWL_CROSS_ENTROPY) return last;
     if (last == PAWL_SIGMOID && plan->options.loss == PAWL_BINARY_CROSS_ENTROPY) return last;
     return PAWL_LINEAR;
@@ -177,59 +177,6 @@ int plan_in_buffer(const struct pawl_plan *plan, int layer, int i)
     return plan->values[root_of(plan, layer_of(plan, layer)->input[i])].buffer;
 }
 
-// A shape as an image: 1-d kinds see one of height 1, global ones every axis but the last as one.
-static void image_of(const struct pawl_shape *shape, bool global, int64_t image[3])
-{
-    const int rank = shape->rank;
-
-    image[2] = shape->dim[rank - 1];
-    image[0] = !global && rank == 3 ? shape->dim[0] : 1;
-    image[1] = 1;
-    for (int d = !global && rank == 3 ? 1 : 0; d < rank - 1; d++)
-        image[1] *= shape->dim[d];
-}
-
-void plan_window(const struct pawl_plan *plan, int l, struct pawl_window *w)
-{
-    const struct pawl_layer *layer = layer_of(plan, l);
-    const bool turned = is_transposed(layer->kind), conv = turned || is_conv(layer->kind);
-    const bool global = layer->kind == PAWL_GLOBAL_MAX_POOL || layer->kind == PAWL_GLOBAL_AVG_POOL;
-    const int64_t *kernel = conv ? layer->conv.kernel : layer->pool.size;
-    const int64_t *stride = conv ? layer->conv.stride : layer->pool.stride;
-    const int64_t *pads = conv ? layer->conv.pads : layer->pool.pads;
-    const bool same = !global && (conv ? layer->conv.padding : layer->pool.padding) == PAWL_SAME;
-    int64_t in[3], out[3];
-
-    // The convolution that a transposed one transposes goes from its output to its input.
-    image_of(&layer_of(plan, layer->input[0])->out, global, turned ? out : in);
-    image_of(&layer->out, global, turned ? in : out);
-    *w = (struct pawl_window){
-        .batch = plan->options.batch, .in_h = in[0], .in_w = in[1], .in_c = in[2],
-        .out_h = out[0], .out_w = out[1], .out_c = out[2], .kernel_h = in[0], .kernel_w = in[1],
-        .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1, .groups = 1,
-    };
-    if (global) return;
-    w->kernel_h = kernel[0];
-    w->kernel_w = kernel[1];
-    w->stride_h = stride[0];
-    w->stride_w = stride[1];
-    w->pad_top = pads[0];
-    w->pad_left = pads[2];
-    w->count_pads = !conv && layer->pool.count_pads;
-    if (conv) {
-        w->dilation_h = layer->conv.dilation[0];
-        w->dilation_w = layer->conv.dilation[1];
-        w->groups = layer->conv.groups;
-    }
-    if (!same) return;
-    const int64_t over_h = (w->out_h - 1) * w->stride_h + (w->kernel_h - 1) * w->dilation_h + 1
-                           - w->in_h;
-    const int64_t over_w = (w->out_w - 1) * w->stride_w + (w->kernel_w - 1) * w->dilation_w + 1
-                           - w->in_w;
-    w->pad_top = over_h > 0 ? over_h / 2 : 0;
-    w->pad_left = over_w > 0 ? over_w / 2 : 0;
-}
-
 // The tensor that a dense layer multiplies by: its own, or the one it is tied to.
 static int dense_weight(const struct pawl_plan *plan, int l)
 {
@@ -250,7 +197,7 @@ static void keep_saved(struct pawl_plan *plan, struct plan_entry *entry, struct 
     entry->activation = value->activation = activation;
     if (activation == PAWL_LINEAR || !plan->options.backward) return;
     if (pawl_activation_saves_input(activation))
-        entry->aux_1 = plan_new_buffer(plan, value->bytes);
+        entry->aux_1 = plan_new_values(plan, value->elements);
     value->saved = entry->aux_1 == NONE ? value->buffer : entry->aux_1;
 }
 
@@ -301,15 +248,15 @@ static void build_norm(struct pawl_plan *plan, int l, struct plan_entry *entry)
     const bool batch = layer->kind == PAWL_BATCH_NORM, weight = layer->norm.weight;
     const int *params = plan->model->param_of[l];
     const int owned = weight + (layer->kind != PAWL_RMS_NORM && layer->norm.bias);
-    const size_t kept = (size_t)(batch ? cols : rows) * sizeof(float);
+    const int64_t kept = batch ? cols : rows;
 
     entry->n = cols;
     entry->m = rows;
     if (weight) entry->weight = params[0];
     if (owned > weight) entry->bias = params[weight];
     entry->epsilon = (float)layer->norm.epsilon;
-    if (layer->kind != PAWL_RMS_NORM) entry->aux_1 = plan_new_buffer(plan, kept);
-    entry->aux_2 = plan_new_buffer(plan, kept);
+    if (layer->kind != PAWL_RMS_NORM) entry->aux_1 = plan_new_floats(plan, kept);
+    entry->aux_2 = plan_new_floats(plan, kept);
     if (!batch) return;
     entry->mean = params[owned];
     entry->variance = params[owned + 1];
@@ -394,14 +341,32 @@ static void build_single(struct pawl_plan *plan, int l)
     plan_touch(plan, softmax);
 }
 
+// Data arrives as int32 or float. Tokens are read like that, numbers in the model's type.
+static void build_input(struct pawl_plan *plan, int l)
+{
+    struct plan_value *value = &plan->values[l];
+
+    plan->tokens = layer_of(plan, l)->in.tokens;
+    plan->x = value->buffer = plan_new_floats(plan, value->elements);
+    if (plan->tokens || plan->model->type == PAWL_F32) return;
+    struct plan_entry *entry = plan_new_entry(plan, OP_NARROW, l);
+    entry->in = plan->x;
+    entry->out = value->buffer = plan_new_values(plan, value->elements);
+    entry->n = value->elements;
+    plan_touch(plan, entry);
+}
+
 static void build_layer(struct pawl_plan *plan, int l)
 {
     struct plan_value *value = &plan->values[l];
 
-    value->bytes = (size_t)plan_elements(plan, l) * sizeof(float);
-    value->buffer = plan_new_buffer(plan, value->bytes);
+    value->elements = plan_elements(plan, l);
+    if (layer_of(plan, l)->kind == PAWL_INPUT) {
+        build_input(plan, l);
+        return;
+    }
+    value->buffer = plan_new_values(plan, value->elements);
     switch (layer_of(plan, l)->kind) {
-    case PAWL_INPUT: break;
     case PAWL_ADD:
     case PAWL_MULTIPLY:
     case PAWL_AVERAGE:
@@ -429,8 +394,7 @@ static void build_closing(struct pawl_plan *plan, int last)
     struct plan_entry *entry = plan_new_entry(plan, softmax ? OP_SOFTMAX : OP_ACTIVATE, last);
 
     entry->in = plan->logits;
-    entry->out = plan->output = plan_new_buffer(plan, (size_t)plan_elements(plan, last)
-                                                * sizeof(float));
+    entry->out = plan->output = plan_new_values(plan, plan_elements(plan, last));
     entry->activation = plan->closing;
     entry->m = plan->rows;
     entry->n = softmax ? plan->cols : plan_elements(plan, last);
@@ -445,8 +409,9 @@ static void build_loss(struct pawl_plan *plan)
     const struct plan_value *value = &plan->values[root_of(plan, last)];
     const struct pawl_shape *shape = &layer_of(plan, last)->out;
     const enum pawl_layer_kind kind = layer_of(plan, root_of(plan, last))->kind;
-    const bool plain = (kind == PAWL_DENSE || is_conv(kind)) && value->activation == PAWL_LINEAR
-                       && value->softmax == PAWL_LINEAR && value->consumers == 1;
+    const bool plain = (kind == PAWL_DENSE || plan_is_conv(kind))
+                       && value->activation == PAWL_LINEAR && value->softmax == PAWL_LINEAR
+                       && value->consumers == 1;
 
     plan->cols = shape->rank ? shape->dim[shape->rank - 1] : 1;
     plan->rows = plan_elements(plan, last) / plan->cols;
@@ -454,7 +419,7 @@ static void build_loss(struct pawl_plan *plan)
     if (!plain) {
         struct plan_entry *copy = plan_new_entry(plan, OP_COPY, last);
         copy->in = value->buffer;
-        copy->out = plan->logits = plan_new_buffer(plan, value->bytes);
+        copy->out = plan->logits = plan_new_values(plan, value->elements);
         copy->n = plan_elements(plan, last);
         plan_touch(plan, copy);
     }
@@ -465,8 +430,8 @@ static void build_loss(struct pawl_plan *plan)
     struct plan_entry *loss = plan_new_entry(plan, OP_LOSS, last);
     loss->out = plan->logits;
     loss->other = plan->y;
-    loss->aux_1 = plan->loss = plan_new_buffer(plan, (size_t)plan->rows * sizeof(float));
-    loss->aux_2 = plan->hit = plan_new_buffer(plan, (size_t)plan->rows * sizeof(float));
+    loss->aux_1 = plan->loss = plan_new_floats(plan, plan->rows);
+    loss->aux_2 = plan->hit = plan_new_floats(plan, plan->rows);
     loss->m = plan->rows;
     loss->n = plan->cols;
     plan_touch(plan, loss);
@@ -480,12 +445,17 @@ int plan_build(struct pawl_plan *plan)
     plan->closing = closing_of(plan);
     if (!rc) rc = fuse(plan);
     // x and y are filled before the first entry, and y may be as large as the output.
-    plan->y = plan_new_buffer(plan, (size_t)plan_elements(plan, count - 1) * sizeof(float));
+    plan->y = plan_new_floats(plan, plan_elements(plan, count - 1));
     for (int l = 0; !rc && l < count; l++)
         if (!plan->values[l].skipped) build_layer(plan, l);
     if (rc) return rc;
-    plan->x = plan->values[0].buffer;
-    plan->tokens = layer_of(plan, 0)->in.tokens;
     build_loss(plan);
+    plan->wide = NONE;
+    if (plan->model->type == PAWL_F32 || plan->options.backward) return 0;
+    // Written behind the last entry, read behind that: nothing else may lie there.
+    plan->wide = plan_new_floats(plan, plan->rows * plan->cols);
+    plan->buffers[plan->wide].first = 0;
+    plan->buffers[plan->wide].last = plan->entry_count;
+    plan->buffers[plan->output].last = plan->buffers[plan->logits].last = plan->entry_count;
     return 0;
 }

@@ -2,6 +2,7 @@
 //
 //     plan.c        opens and runs a plan
 //     plan_able.c   which layers this build can compute
+//     plan_window.c what a convolution or a pool looks at
 //     plan_kinds.c, plan_kinds_back.c   kinds of several operations
 //     plan_build.c  forward list: which layer becomes which operation, what is fused
 //     plan_rnn.c    recurrent layers; plan_rest.c  group norm, PReLU, transposed convolutions
@@ -26,7 +27,7 @@ enum plan_op {
     OP_EMBED, OP_LINEAR, OP_CONV2D, OP_MAX_POOL2D, OP_AVG_POOL2D, OP_LAYER_NORM, OP_ATTENTION,
     OP_ACTIVATE, OP_ADD, OP_DROPOUT, OP_COPY, OP_LOSS, OP_SOFTMAX, OP_BATCH_NORM, OP_ROPE, OP_MOVE,
     OP_FILL, OP_MULTIPLY, OP_SCALE, OP_MAXIMUM, OP_RNN, OP_GROUP_NORM, OP_PRELU, OP_TRANSPOSE,
-    OP_BIAS,
+    OP_BIAS, OP_NARROW,
     OP_EMBED_BACK, OP_LINEAR_X, OP_LINEAR_WEIGHT, OP_CONV2D_X, OP_CONV2D_WEIGHT,
     OP_MAX_POOL2D_BACK, OP_AVG_POOL2D_BACK, OP_LAYER_NORM_BACK, OP_ATTENTION_BACK,
     OP_ACTIVATE_BACK, OP_SOFTMAX_BACK, OP_BATCH_NORM_BACK, OP_MAXIMUM_BACK, OP_RNN_BACK,
@@ -73,7 +74,7 @@ struct plan_value {
     int grad;        // buffer, or NONE so far
     bool grad_is_pre;  // the gradient is already that of the value before the activation
     bool skipped;    // no operation of its own
-    size_t bytes;
+    int64_t elements;
 };
 
 struct pawl_plan {
@@ -92,6 +93,7 @@ struct pawl_plan {
     bool *touched;                   // per tensor: backward has written its gradient
 
     int x, y, logits, output, loss, hit;  // buffers
+    int wide;                        // of floats: the output or the logits, or NONE
     int64_t rows, cols;
     bool tokens;
 
@@ -110,12 +112,19 @@ int plan_able(const struct pawl_plan *plan);
 int plan_build(struct pawl_plan *plan);
 int plan_build_back(struct pawl_plan *plan);
 int plan_new_buffer(struct pawl_plan *plan, size_t bytes);
+int plan_new_floats(struct pawl_plan *plan, int64_t count);
+int plan_new_values(struct pawl_plan *plan, int64_t count);  // of the model's type
 // Appends an entry with all buffers NONE; touch_all (after its fields are set) extends lifetimes.
 struct plan_entry *plan_new_entry(struct pawl_plan *plan, enum plan_op op, int layer);
 void plan_touch(struct pawl_plan *plan, const struct plan_entry *entry);
 int64_t plan_elements(const struct pawl_plan *plan, int layer);  // of a layer's output, batch in
 int plan_in_buffer(const struct pawl_plan *plan, int layer, int i);  // of a layer's i-th input
 bool plan_is_softmax(enum pawl_activation activation);
+
+// plan_window.c
+bool plan_is_conv(enum pawl_layer_kind kind);
+bool plan_is_transposed(enum pawl_layer_kind kind);
+void plan_window(const struct pawl_plan *plan, int layer, struct pawl_window *window);
 
 // plan_kinds.c: kinds that are several operations, or moves. Each sets its own entries.
 void plan_build_joined(struct pawl_plan *plan, int layer);
@@ -144,7 +153,6 @@ void plan_run_rnn(struct pawl_plan *plan, const struct plan_entry *entry,
                   const struct plan_call *call);
 
 // plan_rest.c: group norm, PReLU, transposed convolutions.
-void plan_window(const struct pawl_plan *plan, int layer, struct pawl_window *window);
 void plan_build_rest(struct pawl_plan *plan, int layer);
 void plan_back_rest(struct pawl_plan *plan, int layer);
 void plan_back_activation(struct pawl_plan *plan, int layer);
@@ -165,8 +173,13 @@ struct plan_call {
 void plan_run(struct pawl_plan *plan, const struct plan_entry *entry,
               const struct plan_call *call);
 
-// A tensor's values or gradient; NULL for NONE.
-static inline float *plan_value(const struct pawl_plan *plan, int tensor)
+// A tensor as operations read it, its fp32 values (of state), or its gradient; NULL for NONE.
+static inline const pawl_value *plan_weight(const struct pawl_plan *plan, int tensor)
+{
+    return tensor == NONE ? NULL : pawl_model_weight(plan->model, tensor);
+}
+
+static inline float *plan_state(const struct pawl_plan *plan, int tensor)
 {
     return tensor == NONE ? NULL : pawl_model_at(plan->model, plan->model->param, tensor);
 }
@@ -179,6 +192,12 @@ static inline float *plan_grad(const struct pawl_plan *plan, int tensor)
 static inline void *plan_at(const struct pawl_plan *plan, int buffer)
 {
     return buffer == NONE ? NULL : plan->arena + plan->buffers[buffer].offset;
+}
+
+// So many values behind.
+static inline void *plan_behind(const struct pawl_plan *plan, void *values, int64_t count)
+{
+    return (char *)values + count * (int64_t)plan->model->value_bytes;
 }
 
 #endif

@@ -162,7 +162,7 @@ void plan_build_moved(struct pawl_plan *plan, int l)
 static int pack(struct pawl_plan *plan, int l, int64_t rows, int64_t width)
 {
     const struct pawl_layer *layer = &plan->architecture.layers[l];
-    const int packed = plan_new_buffer(plan, (size_t)(rows * width) * sizeof(float));
+    const int packed = plan_new_values(plan, rows * width);
     int64_t at = 0;
 
     for (int i = 0; i < 3; i++) {
@@ -189,7 +189,7 @@ void plan_build_attention(struct pawl_plan *plan, int l)
         struct plan_entry *rope = plan_new_entry(plan, OP_ROPE, l);
         rope->in = qkv;
         if (layer->input_count == 1)  // somebody else may want it as it was
-            qkv = plan_new_buffer(plan, (size_t)(rows * width) * sizeof(float));
+            qkv = plan_new_values(plan, rows * width);
         rope->out = qkv;
         rope->rope = (struct pawl_rope){
             .batch = plan->options.batch, .time = time, .width = width, .heads = heads + kv_heads,
@@ -207,7 +207,7 @@ void plan_build_attention(struct pawl_plan *plan, int l)
         .batch = plan->options.batch, .time = time, .heads = heads, .kv_heads = kv_heads,
         .dim = dim, .causal = layer->attention.causal
     };
-    entry->aux_1 = value->aux_1 = plan_new_buffer(plan, (size_t)(rows * heads) * sizeof(float));
+    entry->aux_1 = value->aux_1 = plan_new_floats(plan, rows * heads);
     plan->flops += (layer->attention.causal ? 2.0 : 4.0) * (double)entry->n * (double)time;
     plan_touch(plan, entry);
 }

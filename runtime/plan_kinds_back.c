@@ -136,7 +136,7 @@ void plan_back_attention(struct pawl_plan *plan, int l)
     const struct pawl_attention *shape = &entry->attention;
     const int64_t count = shape->batch * shape->time * shape->dim
                           * (shape->heads + 2 * shape->kv_heads);
-    const int made = plan_new_buffer(plan, (size_t)count * sizeof(float));
+    const int made = plan_new_values(plan, count);
 
     entry->other = plan->values[l].buffer;
     entry->out = made;

@@ -5,7 +5,7 @@
 static void run_loss(struct pawl_plan *plan, const struct plan_entry *e,
                      const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     float *loss = plan_at(plan, e->aux_1), *hit = plan_at(plan, e->aux_2);
     void *logits = plan_at(plan, e->out), *target = plan_at(plan, e->other);
@@ -26,25 +26,25 @@ static void run_batch_norm(struct pawl_plan *plan, const struct plan_entry *e,
     struct pawl_batch_norm norm = e->norm;
 
     norm.training = call->training;
-    norm.running_mean = plan_value(plan, e->mean);
-    norm.running_var = plan_value(plan, e->variance);
+    norm.running_mean = plan_state(plan, e->mean);
+    norm.running_var = plan_state(plan, e->variance);
     if (call->training) {  // the update takes the next ones over
         norm.next_mean = plan_grad(plan, e->mean);
         norm.next_var = plan_grad(plan, e->variance);
         if (call->add) norm.running_mean = norm.next_mean;
         if (call->add) norm.running_var = norm.next_var;
     }
-    plan->model->device->ops->batch_norm(call->stream, plan_at(plan, e->out),
+    plan->model->ops->batch_norm(call->stream, plan_at(plan, e->out),
                                          plan_at(plan, e->aux_1), plan_at(plan, e->aux_2),
-                                         plan_at(plan, e->in), plan_value(plan, e->weight),
-                                         plan_value(plan, e->bias), &norm);
+                                         plan_at(plan, e->in), plan_weight(plan, e->weight),
+                                         plan_weight(plan, e->bias), &norm);
 }
 
 // Operations of both lists that know no parameters.
 static bool run_plain(struct pawl_plan *plan, const struct plan_entry *e,
                       const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *grad = plan_at(plan, e->grad);
@@ -58,7 +58,7 @@ static bool run_plain(struct pawl_plan *plan, const struct plan_entry *e,
         return true;
     case OP_ROPE: ops->rope(s, out, in, &e->rope); return true;
     case OP_MOVE:  // m and n: where in out and in it begins
-        ops->move(s, (float *)out + e->m, (const float *)in + e->n, &e->move, e->add);
+        ops->move(s, plan_behind(plan, out, e->m), plan_behind(plan, in, e->n), &e->move, e->add);
         return true;
     case OP_FILL: ops->fill(s, out, e->n, e->factor); return true;
     case OP_ADD: ops->add(s, out, in, other, e->n); return true;
@@ -66,7 +66,10 @@ static bool run_plain(struct pawl_plan *plan, const struct plan_entry *e,
     case OP_SCALE: ops->scale(s, out, in, e->n, e->factor, e->add); return true;
     case OP_MAXIMUM: ops->maximum(s, out, in, other, e->n); return true;
     case OP_MAXIMUM_BACK: ops->maximum_back(s, out, grad, in, other, e->n, e->add); return true;
-    case OP_COPY: pawl_stream_copy(s, out, in, (size_t)e->n * sizeof(float)); return true;
+    case OP_COPY:
+        pawl_stream_copy(s, out, in, (size_t)e->n * plan->model->value_bytes);
+        return true;
+    case OP_NARROW: ops->narrow(s, out, in, e->n); return true;
     default: return false;
     }
 }
@@ -74,11 +77,11 @@ static bool run_plain(struct pawl_plan *plan, const struct plan_entry *e,
 static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
                         const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *aux_1 = plan_at(plan, e->aux_1), *aux_2 = plan_at(plan, e->aux_2);
-    const float *weight = plan_value(plan, e->weight), *bias = plan_value(plan, e->bias);
+    const pawl_value *weight = plan_weight(plan, e->weight), *bias = plan_weight(plan, e->bias);
 
     switch (e->op) {
     case OP_EMBED:  // k is the span of positions
@@ -104,7 +107,7 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
             ops->dropout(s, out, in, e->n, e->rate, plan->options.seed, call->step,
                          (uint32_t)e->layer);
         else
-            pawl_stream_copy(s, out, in, (size_t)e->n * sizeof(float));
+            pawl_stream_copy(s, out, in, (size_t)e->n * plan->model->value_bytes);
         break;
     case OP_LOSS: run_loss(plan, e, call); break;
     default: break;
@@ -114,12 +117,12 @@ static void run_forward(struct pawl_plan *plan, const struct plan_entry *e,
 static void run_backward(struct pawl_plan *plan, const struct plan_entry *e,
                          const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *grad = plan_at(plan, e->grad);
     void *aux_1 = plan_at(plan, e->aux_1), *aux_2 = plan_at(plan, e->aux_2);
-    const float *weight = plan_value(plan, e->weight);
+    const pawl_value *weight = plan_weight(plan, e->weight);
     float *weight_grad = plan_grad(plan, e->weight), *bias_grad = plan_grad(plan, e->bias);
     const bool add_weight = call->add || !e->first_weight, add_bias = call->add || !e->first_bias;
 

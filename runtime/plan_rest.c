@@ -15,11 +15,6 @@ static struct plan_entry *begin(struct pawl_plan *plan, int l, enum plan_op op)
     return entry;
 }
 
-static int take(struct pawl_plan *plan, int64_t floats)
-{
-    return plan_new_buffer(plan, (size_t)floats * sizeof(float));
-}
-
 static void build_group_norm(struct pawl_plan *plan, int l)
 {
     const struct pawl_layer *layer = &plan->architecture.layers[l];
@@ -29,8 +24,8 @@ static void build_group_norm(struct pawl_plan *plan, int l)
 
     entry->group = (struct pawl_group_norm){ batch, plan_elements(plan, l) / batch / cols, cols,
                                              groups, (float)layer->norm.epsilon };
-    entry->aux_1 = plan->values[l].aux_1 = take(plan, batch * groups);
-    entry->aux_2 = plan->values[l].aux_2 = take(plan, batch * groups);
+    entry->aux_1 = plan->values[l].aux_1 = plan_new_floats(plan, batch * groups);
+    entry->aux_2 = plan->values[l].aux_2 = plan_new_floats(plan, batch * groups);
     if (layer->norm.weight) entry->weight = plan->model->param_of[l][0];
     if (layer->norm.bias) entry->bias = plan->model->param_of[l][layer->norm.weight];
     plan_touch(plan, entry);
@@ -70,7 +65,7 @@ static void build_transposed(struct pawl_plan *plan, int l)
     struct plan_entry *entry = begin(plan, l, OP_TRANSPOSE);
     int pre = value->buffer;
 
-    if (pawl_activation_saves_input(activation)) pre = plan_new_buffer(plan, value->bytes);
+    if (pawl_activation_saves_input(activation)) pre = plan_new_values(plan, value->elements);
     entry->out = pre;
     entry->weight = plan->model->param_of[l][0];
     if (layer->conv.bias) entry->bias = plan->model->param_of[l][1];
@@ -98,12 +93,12 @@ void plan_build_rest(struct pawl_plan *plan, int l)
 // ---- backward
 
 // `other` holds the parts of the parameters' gradients that the operation leaves to be summed.
-static void back_parts(struct pawl_plan *plan, int l, enum plan_op op, int64_t floats)
+static void back_parts(struct pawl_plan *plan, int l, enum plan_op op, int other)
 {
     struct plan_value *in = plan_value_in(plan, l, 0);
     struct plan_entry *entry = plan_mirror(plan, op, l);
 
-    entry->other = take(plan, floats);
+    entry->other = other;
     entry->first_weight = plan_first_touch(plan, entry->weight);
     entry->first_bias = plan_first_touch(plan, entry->bias);
     entry->out = plan_gradient(plan, in, &entry->add);
@@ -123,7 +118,7 @@ static void back_transposed(struct pawl_plan *plan, int l)
     if (!plan_wanted(plan, in)) return;
     entry = plan_mirror(plan, OP_TRANSPOSE_X, l);
     entry->in = entry->aux_1 = entry->aux_2 = NONE;
-    const int made = entry->out = plan_new_buffer(plan, in->bytes);
+    const int made = entry->out = plan_new_values(plan, in->elements);
     plan_touch(plan, entry);
     plan_add_into(plan, l, in, made);
 }
@@ -135,16 +130,19 @@ void plan_back_rest(struct pawl_plan *plan, int l)
     switch (layer->kind) {
     case PAWL_GROUP_NORM:
         back_parts(plan, l, OP_GROUP_NORM_BACK,
-                   2 * plan->options.batch * layer->out.dim[layer->out.rank - 1]);
+                   plan_new_floats(plan, 2 * plan->options.batch
+                                             * layer->out.dim[layer->out.rank - 1]));
         break;
-    case PAWL_PRELU: back_parts(plan, l, OP_PRELU_BACK, plan_elements(plan, l)); break;
+    case PAWL_PRELU:
+        back_parts(plan, l, OP_PRELU_BACK, plan_new_values(plan, plan_elements(plan, l)));
+        break;
     default: back_transposed(plan, l); break;
     }
 }
 
 // ---- running
 
-// The samples' parts of a group norm's gradients, biases and weights by turns.
+// The samples' parts of a group norm's gradients, biases and weights by turns; all of them floats.
 static void sum_parts(struct pawl_plan *plan, const struct plan_entry *e,
                       const struct plan_call *call)
 {
@@ -166,11 +164,11 @@ static void sum_parts(struct pawl_plan *plan, const struct plan_entry *e,
 static void run_back(struct pawl_plan *plan, const struct plan_entry *e,
                      const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in), *other = plan_at(plan, e->other);
     void *grad = plan_at(plan, e->grad);
-    const float *weight = plan_value(plan, e->weight);
+    const pawl_value *weight = plan_weight(plan, e->weight);
     float *weight_grad = plan_grad(plan, e->weight), *bias_grad = plan_grad(plan, e->bias);
     const bool add = call->add || !e->first_weight;
     const int64_t pixels = e->window.batch * e->window.in_h * e->window.in_w;
@@ -200,10 +198,10 @@ static void run_back(struct pawl_plan *plan, const struct plan_entry *e,
 bool plan_run_rest(struct pawl_plan *plan, const struct plan_entry *e,
                    const struct plan_call *call)
 {
-    const struct pawl_ops *ops = plan->model->device->ops;
+    const struct pawl_ops *ops = plan->model->ops;
     struct pawl_stream *s = call->stream;
     void *out = plan_at(plan, e->out), *in = plan_at(plan, e->in);
-    const float *weight = plan_value(plan, e->weight), *bias = plan_value(plan, e->bias);
+    const pawl_value *weight = plan_weight(plan, e->weight), *bias = plan_weight(plan, e->bias);
 
     switch (e->op) {
     case OP_RNN:

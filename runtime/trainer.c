@@ -156,7 +156,7 @@ int pawl_trainer_open(struct pawl_trainer **out, const struct pawl_architecture 
     t->device = device;
     t->micro = options->batch / options->accumulate;
     t->loss = NAN;
-    rc = pawl_model_open(&t->model, architecture, device, true,
+    rc = pawl_model_open(&t->model, architecture, device, options->type, true,
                          pawl_optimizer_moments(&options->rule));
     if (!rc)
         rc = pawl_plan_open(&t->plan, t->model,
@@ -247,6 +247,11 @@ static void settle(const struct pawl_model *model, const struct pawl_segment *pa
     *copies = (struct copies){ 0 };
 }
 
+static pawl_value *rounded_at(const struct pawl_model *model, int64_t start)
+{
+    return model->rounded ? (char *)model->rounded + start * (int64_t)model->value_bytes : NULL;
+}
+
 static float *at(float *slab, int64_t start)
 {
     return slab ? slab + start : NULL;
@@ -276,11 +281,11 @@ static void update(struct pawl_trainer *t, struct pawl_saver *saver, const struc
         struct pawl_update own = *rule;
         if (!part->count) continue;
         if (!part->decay && !t->options.decay_all) own.decay = 0;
-        t->device->ops->update(t->stream, model->param + part->start,
-                               at(model->moment[0], part->start),
-                               at(model->moment[1], part->start), model->grad + part->start,
-                               part->count, &own, copies[i].param, copies[i].moment[0],
-                               copies[i].moment[1], NULL);
+        model->ops->update(t->stream, model->param + part->start,
+                           at(model->moment[0], part->start), at(model->moment[1], part->start),
+                           model->grad + part->start, part->count, &own, copies[i].param,
+                           copies[i].moment[0], copies[i].moment[1],
+                           rounded_at(model, part->start));
     }
     if (state.count) {
         float *now = model->param + state.start;

@@ -35,6 +35,7 @@ struct pawl_trainer_options {
     struct pawl_schedule schedule;
     uint64_t steps;                 // what the schedule ends at
     enum pawl_loss loss;
+    enum pawl_dtype type;           // what steps compute in: PAWL_F32 or PAWL_BF16
     bool decay_all;                 // weight decay of biases and norms, too, as files may have it
     double clip;                    // largest gradient norm; 0: none
     bool (*stop)(void);             // NULL, or asked between an evaluation's batches: end it

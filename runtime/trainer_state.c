@@ -63,10 +63,12 @@ int trainer_describe(struct pawl_trainer *t)
     const struct pawl_trainer_options *o = &t->options;
     json_t *data = o->data ? pawl_data_identity(o->data) : json_null();
     json_t *all = json_pack(
-        "{s:o, s:{s:s, s:I, s:f}, s:s, s:I, s:I, s:I, s:I, s:o}", "optimizer", optimizer_json(o),
+        "{s:o, s:{s:s, s:I, s:f}, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "optimizer",
+        optimizer_json(o),
         "schedule", "kind", pawl_schedule_name(o->schedule.kind), "warmup",
         (json_int_t)o->schedule.warmup, "min", o->schedule.minimum, "loss",
-        pawl_loss_name(o->loss), "seed", (json_int_t)o->seed, "batch", (json_int_t)o->batch,
+        pawl_loss_name(o->loss), "dtype", pawl_model_type_name(o->type), "seed",
+        (json_int_t)o->seed, "batch", (json_int_t)o->batch,
         "accumulate", (json_int_t)o->accumulate, "sequence", (json_int_t)o->sequence, "data",
         data);
     char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
@@ -131,6 +133,7 @@ int pawl_trainer_restore(struct pawl_trainer *t, const struct pawl_progress *pro
         t->step = progress->step;
         t->samples = (uint64_t)json_integer_value(samples);
         t->loss = progress->loss;
+        t->model->stale = true;
     }
     json_decref(saved);
     return rc;
@@ -186,6 +189,9 @@ const char *pawl_trainer_changes(char *text, size_t text_bytes, const struct paw
         sprintf(closed, "%s}", t->constant_text);
         now = json_loads(closed, 0, NULL);
     }
+    // Snapshots from before there was a choice were made in fp32.
+    if (before && !json_object_get(before, "dtype"))
+        json_object_set_new(before, "dtype", json_string(pawl_model_type_name(PAWL_F32)));
     used = add_changes(text, text_bytes, used, before, now);
     used = add_changes(text, text_bytes, used, json_object_get(before, "optimizer"),
                        json_object_get(now, "optimizer"));

@@ -8,6 +8,7 @@ set -eu
 allowed() {
     cat <<'END'
 kernels/host/vec.h conditionals one for each instruction set
+kernels/host/value.h conditionals one for each instruction set, and for the type
 runtime/infer.c parameters out, rows and cols are one answer; seed, temperature and limit one draw
 END
 }

@@ -29,14 +29,15 @@ static bool has_avx512(void)
 static const struct {
     const char *name;
     bool (*supported)(void);
-    const struct pawl_ops *ops;
+    const struct pawl_ops *ops, *bf16;
     double (*spin)(int64_t rounds);
 } sets[] = {
 #if defined(__x86_64__)
-    { "avx512", has_avx512, &pawl_host_ops_avx512, pawl_host_spin_avx512 },
-    { "avx2", has_avx2, &pawl_host_ops_avx2, pawl_host_spin_avx2 },
+    { "avx512", has_avx512, &pawl_host_ops_avx512, &pawl_host_ops_avx512_bf16,
+      pawl_host_spin_avx512 },
+    { "avx2", has_avx2, &pawl_host_ops_avx2, &pawl_host_ops_avx2_bf16, pawl_host_spin_avx2 },
 #endif
-    { "plain", has_plain, &pawl_host_ops_plain, pawl_host_spin_plain },
+    { "plain", has_plain, &pawl_host_ops_plain, &pawl_host_ops_plain_bf16, pawl_host_spin_plain },
 };
 enum { SETS = sizeof(sets) / sizeof(sets[0]) };
 
@@ -92,6 +93,7 @@ static int host_open(struct pawl_device **out, const char *name, int threads)
     if (rc) return rc;
     host->device.kind = &pawl_device_host;
     host->device.ops = sets[set].ops;
+    host->device.bf16 = sets[set].bf16;
     host->device.host = true;
     rc = pawl_pool_open(&host->pool, threads);
     if (rc) goto out;

@@ -1,8 +1,9 @@
 // host.h - what the files of the host device share: the device behind a stream, its pool, scratch.
 //
 // Every file of kernels/host/ops/ is compiled once per instruction set (PAWL_ISA is avx512, avx2 or
-// plain, with the compiler flags to match); host.c picks one table of operations by cpuid when
-// the device opens. Only names that cross files need HOST(), which appends the set's name:
+// plain, with the compiler flags to match) and once more for bfloat16 (PAWL_BF16 is defined, and
+// PAWL_ISA ends in _bf16); host.c picks two tables of operations by cpuid when the device opens.
+// Only names that cross files need HOST(), which appends the set's name:
 //
 //     void HOST(linear)(struct pawl_stream *s, ...);        // pawl_host_linear_avx2
 //
@@ -64,8 +65,10 @@ static inline void *host_thread_scratch(const struct pawl_host *host, int thread
     return host->thread_scratch + (size_t)thread * HOST_THREAD_BYTES;
 }
 
-// One table per instruction set, in kernels/host/ops/table.c.
+// One table per instruction set and element type, in kernels/host/ops/table.c.
 extern const struct pawl_ops pawl_host_ops_avx512, pawl_host_ops_avx2, pawl_host_ops_plain;
+extern const struct pawl_ops pawl_host_ops_avx512_bf16, pawl_host_ops_avx2_bf16,
+    pawl_host_ops_plain_bf16;
 
 // Register-only multiply-adds, for bench (kernels/host/ops/peak.c): flops done by `rounds` rounds.
 double pawl_host_spin_avx512(int64_t rounds), pawl_host_spin_avx2(int64_t rounds),

@@ -1,4 +1,5 @@
-// vec.h - one vector of floats, as wide as the instruction set: 16, 8 or 4 lanes.
+// vec.h - one vector of floats, as wide as the instruction set: 16, 8 or 4 lanes. What loads and
+// stores it is named in value.h.
 //
 // GCC's and clang's vector extension, so that one source serves every instruction set and the
 // 16-lane code can be tested on a machine without it (the compiler splits it). `a * b + c` becomes
@@ -25,8 +26,8 @@ typedef uint32_t vecu __attribute__((vector_size(PAWL_LANES * 4)));  // wraps; v
 typedef float vec_unaligned __attribute__((vector_size(PAWL_LANES * 4), aligned(4)));
 typedef float vec_quarter __attribute__((vector_size(16)));
 
-static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
-static inline void vec_store(float *p, vec x) { *(vec_unaligned *)p = x; }
+static inline vec vec_load_float(const float *p) { return *(const vec_unaligned *)p; }
+static inline void vec_store_float(float *p, vec x) { *(vec_unaligned *)p = x; }
 static inline vec vec_set(float x) { return x - (vec){ 0 }; }
 static inline vec vec_select(veci mask, vec yes, vec no)
 {
@@ -52,14 +53,14 @@ static inline vec vec_max(vec a, vec b) { return VEC_NATIVE(max, a, b); }
 static inline vec vec_min(vec a, vec b) { return VEC_NATIVE(min, a, b); }
 
 // The first n < LANES floats of p, zeros behind them; and back.
-static inline vec vec_load_some(const float *p, int64_t n)
+static inline vec vec_load_some_float(const float *p, int64_t n)
 {
     vec x = { 0 };
 
     memcpy(&x, p, (size_t)n * sizeof(float));
     return x;
 }
-static inline void vec_store_some(float *p, vec x, int64_t n)
+static inline void vec_store_some_float(float *p, vec x, int64_t n)
 {
     memcpy(p, &x, (size_t)n * sizeof(float));
 }

@@ -40,13 +40,16 @@ static int choose_kernels(struct sim *sim)
     const struct pawl_plugin *plugin = NULL;
 
     sim->ops = *sim->host->ops;
+    sim->bf16 = *sim->host->bf16;
     if (!kernels || !strcmp(kernels, "host")) return 0;
     if (strcmp(kernels, "cuda"))
         return pawl_fail(PAWL_EINVAL, "PAWL_SIM_KERNELS: '%.32s' is unknown; known: host cuda",
                          kernels);
     const int rc = pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY");
-    if (!rc) sim->ops = *plugin->ops[PAWL_PLUGIN_FP32];
-    return rc;
+    if (rc) return rc;
+    sim->ops = *plugin->ops[PAWL_PLUGIN_FP32];
+    sim->bf16 = *plugin->ops[PAWL_PLUGIN_BF16];
+    return 0;
 }
 
 bool sim_fails(struct sim *sim, enum sim_fault_kind kind)
@@ -79,6 +82,7 @@ static int sim_open(struct pawl_device **out, const char *name, int threads)
     if (rc) return rc;
     sim->device.kind = &pawl_device_sim;
     sim->device.ops = &sim_ops;
+    sim->device.bf16 = &sim_ops_bf16;
     pthread_mutex_init(&sim->lock, NULL);
     pthread_mutex_init(&sim->kernels, NULL);
     rc = read_wishes(sim);

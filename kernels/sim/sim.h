@@ -80,7 +80,7 @@ struct sim_block {
 struct sim {
     struct pawl_device device;    // first
     struct pawl_device *host;     // computes
-    struct pawl_ops ops;          // the host's, or libpawl-simt.so's
+    struct pawl_ops ops, bf16;    // the host's, or libpawl-simt.so's
     pthread_mutex_t kernels;      // held by the one operation that runs: the host's pool is one
     char *base;                   // of the three spaces
     pthread_mutex_t lock;         // guards blocks, streams, opened
@@ -130,6 +130,6 @@ void *sim_kernel_reach(const struct sim *sim, const void *memory, const char **r
 // sim.c: whether this is the call that PAWL_SIM_FAULT means.
 bool sim_fails(struct sim *sim, enum sim_fault_kind kind);
 
-extern const struct pawl_ops sim_ops;  // ops.c
+extern const struct pawl_ops sim_ops, sim_ops_bf16;  // ops.c
 
 #endif

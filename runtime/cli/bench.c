@@ -42,8 +42,8 @@ int bench_open(struct bench *bench, const struct pawl_options *options, const ch
 
     if (!rc && !bench->document->architecture)
         rc = pawl_fail(PAWL_EINVAL, "%s holds no architecture to measure", bench->model);
-    if (!rc && options->dtype && strcmp(options->dtype, "fp32"))
-        rc = pawl_fail(PAWL_EINVAL, "--dtype %s: this build computes in fp32 only", options->dtype);
+    enum pawl_dtype type = PAWL_F32;
+    if (!rc) rc = pawl_model_parse_type(&type, options->dtype);
     if (!rc)
         rc = pawl_device_open(&bench->device, options->device ? options->device : "auto",
                               options->threads < 0 ? 0 : (int)options->threads);
@@ -56,7 +56,7 @@ int bench_open(struct bench *bench, const struct pawl_options *options, const ch
         .batch = bench->batch, .accumulate = 1, .sequence = bench->sequence, .seed = 1,
         .rule = { .kind = PAWL_ADAMW, .rate = 1e-4, .beta_1 = 0.9, .beta_2 = 0.999,
                   .epsilon = 1e-8, .decay = 0.01 },
-        .steps = 1000000000, .loss = PAWL_CROSS_ENTROPY,
+        .steps = 1000000000, .loss = PAWL_CROSS_ENTROPY, .type = type,
     };
     rc = pawl_trainer_open(&bench->trainer, bench->document->architecture, bench->device,
                            &settings);

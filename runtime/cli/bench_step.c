@@ -50,11 +50,13 @@ static void tell(const struct pawl_options *options, struct bench *bench,
     const double units = (double)bench->batch * (tokens ? (double)bench->sequence : 1.0);
     const double flops = pawl_plan_flops(pawl_trainer_plan(bench->trainer));
     const double fraction = flops / (f->median * 1e6) / f->peak_gflops;
+    const char *dtype = pawl_model_type_name(pawl_trainer_model(bench->trainer)->type);
     const long long params = (long long)pawl_trainer_model(bench->trainer)->param_count;
 
     if (bench_as_rows(options)) {
         const struct bench_figure row[] = {
-            { "model", bench->model, 0, 0 }, { "params", NULL, (double)params, 12 },
+            { "model", bench->model, 0, 0 }, { "dtype", dtype, 0, 0 },
+            { "params", NULL, (double)params, 12 },
             { "batch", NULL, (double)bench->batch, 12 },
             { "threads", NULL, (double)bench->device->threads, 12 },
             { "step ms p50", NULL, f->median, 4 }, { "step ms min", NULL, f->min, 4 },
@@ -66,17 +68,17 @@ static void tell(const struct pawl_options *options, struct bench *bench,
         return;
     }
     if (bench_as_json(options)) {
-        printf("{\"preset\":\"%s\",\"dtype\":\"fp32\",\"threads\":%d,\"params\":%lld,"
+        printf("{\"preset\":\"%s\",\"dtype\":\"%s\",\"threads\":%d,\"params\":%lld,"
                "\"step_ms\":{\"min\":%.17g,\"median\":%.17g,\"p99\":%.17g},\"rate\":%.17g,"
                "\"unit\":\"%s/s\",\"flops_per_step\":%.17g,\"peak_gflops\":%.17g,"
                "\"fraction_of_peak\":%.17g,\"peak_rss_bytes\":%llu}\n",
-               bench->model, bench->device->threads, params, f->min, f->median, f->p99,
+               bench->model, dtype, bench->device->threads, params, f->min, f->median, f->p99,
                units / f->median * 1e3, tokens ? "tokens" : "samples", flops, f->peak_gflops,
                fraction, (unsigned long long)bench_peak_rss_bytes());
         return;
     }
-    printf("%s, batch %lld: %.3g M parameters on %s\n", bench->model, (long long)bench->batch,
-           (double)params / 1e6, bench->device->words);
+    printf("%s, %s, batch %lld: %.3g M parameters on %s\n", bench->model, dtype,
+           (long long)bench->batch, (double)params / 1e6, bench->device->words);
     printf("  step    %.2f ms median, %.2f min, %.2f p99: %.4g %s/s\n", f->median, f->min, f->p99,
            units / f->median * 1e3, tokens ? "tokens" : "samples");
     printf("  work    %.4g GFLOP a step, %.2f of the %.4g GFLOP/s that multiply-adds alone reach\n",

@@ -67,7 +67,8 @@ int pawl_verb_generate(const struct pawl_options *options)
     if (!rc)
         rc = pawl_infer_open(&infer, document,
                              &(struct pawl_infer_options){
-                                 .device = options->device, .batch = 1,
+                                 .device = options->device, .dtype = options->dtype,
+                                 .batch = 1,
                                  .threads = options->threads < 0 ? 0 : (int)options->threads });
     if (!rc)
         rc = pawl_alloc(&tokens, (size_t)(length + (options->tokens < 0 ? 256 : options->tokens))

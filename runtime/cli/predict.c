@@ -116,7 +116,8 @@ int pawl_verb_predict(const struct pawl_options *options)
     if (!rc)
         rc = pawl_infer_open(&infer, document,
                              &(struct pawl_infer_options){
-                                 .device = options->device, .batch = batch,
+                                 .device = options->device, .dtype = options->dtype,
+                                 .batch = batch,
                                  .threads = options->threads < 0 ? 0 : (int)options->threads });
     if (!rc) rc = check(&x, pawl_infer_architecture(infer), options->input);
     if (!rc) rc = run_rows(infer, &x, batch, &y, &per_row);

@@ -209,8 +209,9 @@ const struct pawl_flag pawl_flags[] = {
     // ---- machine
     { "device", PAWL_FLAG_TEXT, AT(device), MODELS | BENCH, PAWL_GROUP_MACHINE,
       "auto|host|cuda[:N]|sim", "auto", "Where to compute.", "host", 0, 0, 0 },
-    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), TRAIN | BENCH, PAWL_GROUP_MACHINE, "fp32|bf16", "fp32",
-      "The element type to compute in.", "fp32", 0, 0, 0 },
+    { "dtype", PAWL_FLAG_CHOICE, AT(dtype), MODELS | BENCH, PAWL_GROUP_MACHINE, "fp32|bf16", "fp32",
+      "The element type to compute in; weights and moments are kept in fp32 either way.", "bf16", 0,
+      0, 0 },
     { "threads", PAWL_FLAG_COUNT, AT(threads), MODELS | BENCH | DOCTOR, PAWL_GROUP_MACHINE, "N",
       "0: every core this process may use",
       "Threads of the host device; results do not depend on it.", "2", 0, 0, 257 },

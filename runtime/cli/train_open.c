@@ -343,8 +343,7 @@ int train_open(struct train *run, int *status)
     if (!rc && !run->model->architecture)
         rc = pawl_fail(PAWL_EINVAL, "%s holds no architecture. try: --arch MODEL beside it",
                        o->arguments[0]);
-    if (!rc && o->dtype && strcmp(o->dtype, "fp32"))
-        rc = pawl_fail(PAWL_EINVAL, "--dtype %s: this build computes in fp32 only", o->dtype);
+    if (!rc) rc = pawl_model_parse_type(&run->settings.type, o->dtype);
     if (!rc) rc = pawl_device_open(&run->device, o->device ? o->device : "auto",
                                    (int)or_count(o->threads, 0));
     if (!rc) rc = open_data(run);

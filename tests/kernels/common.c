@@ -12,39 +12,50 @@
 #include "kernels/plugin.h"
 
 #if defined(__x86_64__)
-extern const struct pawl_ops pawl_host_ops_wide;
+extern const struct pawl_ops pawl_host_ops_wide, pawl_host_ops_wide_bf16;
 
 static const struct pawl_ops *wide(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &pawl_host_ops_wide
                                                                            : NULL;
 }
+static const struct pawl_ops *wide_bf16(void) { return &pawl_host_ops_wide_bf16; }
 #else
 static const struct pawl_ops *wide(void) { return NULL; }
+static const struct pawl_ops *wide_bf16(void) { return NULL; }
 #endif
 
 #ifdef PAWL_SIMT
 // On the host device, since its memory is what the tests have.
-static const struct pawl_ops *simt(void)
+static const struct pawl_ops *simt_of(enum pawl_plugin_type type)
 {
     const struct pawl_plugin *plugin = NULL;
 
     setenv("PAWL_SIMT_SEED", "1", 0);
     cr_assert_eq(pawl_plugin_open(&plugin, "libpawl-simt.so", "PAWL_SIMT_LIBRARY"), 0, "%s",
                  pawl_error());
-    return plugin->ops[PAWL_PLUGIN_FP32];
+    return plugin->ops[type];
 }
 #else
-static const struct pawl_ops *simt(void) { return NULL; }
+static const struct pawl_ops *simt_of(enum pawl_plugin_type type)
+{
+    (void)type;
+    return NULL;
+}
 #endif
+
+static const struct pawl_ops *simt(void) { return simt_of(PAWL_PLUGIN_FP32); }
+static const struct pawl_ops *simt_bf16(void) { return simt_of(PAWL_PLUGIN_BF16); }
 
 // A row of the table below: the host device with an instruction set, or with other operations.
 static const struct {
     const char *name, *isa;
-    const struct pawl_ops *(*ops)(void);  // NULL: its own
+    const struct pawl_ops *(*ops)(void);   // NULL: its own
+    const struct pawl_ops *(*bf16)(void);  // beside ops; NULL: none
 } rows[COMMON_SETS] = {
-    { "plain", "plain", NULL }, { "avx2", "avx2", NULL }, { "avx512", "avx512", NULL },
-    { "wide", "avx2", wide }, { "simt", "plain", simt }, { "device", "plain", common_device_ops },
+    { "plain", "plain", NULL, NULL }, { "avx2", "avx2", NULL, NULL },
+    { "avx512", "avx512", NULL, NULL }, { "wide", "avx2", wide, wide_bf16 },
+    { "simt", "plain", simt, simt_bf16 }, { "device", "plain", common_device_ops, NULL },
 };
 
 static const struct common_set *opened;  // the one in use
@@ -71,6 +82,7 @@ bool common_open(struct common_set *set, int index)
         if (rc == PAWL_ENOTSUP && !t) return false;
         cr_assert_eq(rc, 0, "%s", pawl_error());
         if (ops) set->device[t]->ops = ops;
+        if (ops) set->device[t]->bf16 = rows[index].bf16 ? rows[index].bf16() : NULL;
         cr_assert_eq(pawl_stream_open(&set->stream[t], set->device[t]), 0);
     }
     opened = set;

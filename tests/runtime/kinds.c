@@ -2,6 +2,7 @@
 // training loss, and the same bits for any number of threads. kinds_forward.c has what it makes.
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <string.h>
 
 #include "kernels/memory.h"
@@ -182,13 +183,41 @@ static void step_bits(int threads, const char *model, float **out, size_t *bytes
 
 Test(kinds, threads_do_not_matter)
 {
-    for (int i = 0; i < KINDS; i++) {
+    for (int i = 0; i < 2 * KINDS; i++) {
         float *one = NULL, *many = NULL;
         size_t bytes;
-        step_bits(1, kinds[i].model, &one, &bytes);
-        step_bits(3, kinds[i].model, &many, &bytes);
-        cr_expect(!memcmp(one, many, bytes), "%s", kinds[i].name);
+        bed_type = i < KINDS ? PAWL_F32 : PAWL_BF16;
+        step_bits(1, kinds[i % KINDS].model, &one, &bytes);
+        step_bits(3, kinds[i % KINDS].model, &many, &bytes);
+        cr_expect(!memcmp(one, many, bytes), "%s", kinds[i % KINDS].name);
         pawl_free(one);
         pawl_free(many);
+    }
+}
+
+// A step in bfloat16 makes much the same loss and gradients as one in fp32.
+Test(kinds, bf16_stays_close)
+{
+    for (int i = 0; i < KINDS; i++) {
+        double loss[2], distance = 0, length = 0;
+        struct bed bed[2];
+        for (int type = 0; type < 2; type++) {
+            bed_type = type ? PAWL_BF16 : PAWL_F32;
+            bed_set_up(&bed[type], kinds[i].model, PAWL_CROSS_ENTROPY, 1, 30);
+            loss[type] = bed_loss(&bed[type]);
+        }
+        for (int64_t j = 0; j < bed[0].model->slab_floats; j++) {
+            const double a = (double)bed[0].model->grad[j], b = (double)bed[1].model->grad[j];
+            distance += (a - b) * (a - b);
+            length += a * a;
+        }
+        cr_expect(fabs(loss[1] - loss[0]) < 0.01 * loss[0], "%s: loss %g, not %g", kinds[i].name,
+                  loss[1], loss[0]);
+        cr_expect(distance < 0.03 * 0.03 * length, "%s: gradients %.3g of their length apart",
+                  kinds[i].name, sqrt(distance / length));
+        cr_expect(pawl_plan_arena_bytes(bed[1].plan) < pawl_plan_arena_bytes(bed[0].plan), "%s",
+                  kinds[i].name);
+        bed_tear_down(&bed[0]);
+        bed_tear_down(&bed[1]);
     }
 }

@@ -397,7 +397,7 @@ Test(kinds_forward, says_what_cannot_be_computed)
     ok(pawl_architecture_from_json(&model, MODEL("[4,2]", LAYER("g", "gru", "\"in\"",
                                    "\"units\":3,\"reset_after\":false"))));
     ok(pawl_device_open(&device, "host", 1));
-    ok(pawl_model_open(&taken, &model, device, false, 0));
+    ok(pawl_model_open(&taken, &model, device, PAWL_F32, false, 0));
     cr_assert_eq(pawl_plan_open(&plan, taken, &(struct pawl_plan_options){ .batch = 1 }),
                  PAWL_ENOTSUP);
     cr_assert(strstr(pawl_error(), "layer 'g' (gru)"), "%s", pawl_error());

@@ -41,6 +41,8 @@ static void fill(struct bed *bed, enum pawl_loss loss, int64_t batch)
     }
 }
 
+enum pawl_dtype bed_type = PAWL_F32;
+
 void bed_set_up(struct bed *bed, const char *json_or_preset, enum pawl_loss loss, int threads,
                 int64_t batch)
 {
@@ -53,7 +55,7 @@ void bed_set_up(struct bed *bed, const char *json_or_preset, enum pawl_loss loss
         ok(pawl_architecture_preset(&architecture, json_or_preset));
     ok(pawl_device_open(&bed->device, "host", threads));
     ok(pawl_stream_open(&bed->stream, bed->device));
-    ok(pawl_model_open(&bed->model, &architecture, bed->device, true, 0));
+    ok(pawl_model_open(&bed->model, &architecture, bed->device, bed_type, true, 0));
     ok(pawl_plan_open(&bed->plan, bed->model,
                       &(struct pawl_plan_options){ .batch = batch, .backward = true,
                                                    .loss = loss, .seed = 3 }));
@@ -61,6 +63,7 @@ void bed_set_up(struct bed *bed, const char *json_or_preset, enum pawl_loss loss
     for (int64_t i = 0; i < bed->model->slab_floats; i++)
         bed->model->param[i] = 0.6f * (pawl_uniform(pawl_philox(5, 0, 0, (uint32_t)i).word[0])
                                        - 0.5f);
+    bed->model->stale = true;
     fill(bed, loss, batch);
     pawl_architecture_free(&architecture);
 }

@@ -26,6 +26,9 @@ struct bed {
     size_t x_bytes, y_bytes;
 };
 
+// What the next bed computes in; fp32 unless a test says otherwise.
+extern enum pawl_dtype bed_type;
+
 // A plan for training; parameters and batch depend on nothing but the model.
 void bed_set_up(struct bed *bed, const char *json_or_preset, enum pawl_loss loss, int threads,
                 int64_t batch);

@@ -113,7 +113,16 @@ for optimizer in adamw adam sgd rmsprop; do
     model=tied.json data=npy:rows.npy,y.npy; check
 done
 
-device=sim optimizer=adamw extra='--clip 1 --accumulate 2 --schedule linear,warmup=5'
+optimizer=adamw extra='--dtype bf16 --clip 1 --schedule linear,warmup=5,min=0.1'
+model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
+optimizer=sgd extra='--dtype bf16 --momentum 0.9 --lr 0.01'
+model=cnn.json data=npy:x.npy,y.npy; check
+optimizer=rmsprop extra='--dtype bf16 --lr 0.001 --accumulate 2'
+model='mlp:12-16-5' data=npy:rows.npy,y.npy; check
+
+device=sim optimizer=adam extra='--dtype bf16'
+model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
+optimizer=adamw extra='--clip 1 --accumulate 2 --schedule linear,warmup=5'
 model='gpt:layers=1,heads=2,width=32,context=16,dropout=0.1' data=text:text.txt; check
 optimizer=sgd extra='--momentum 0.9 --lr 0.01'
 model=cnn.json data=npy:x.npy,y.npy; check

@@ -6,14 +6,14 @@
 enum { FLOATS = 1 << 14 };  // a block: some tens of microseconds
 
 struct map {
-    float *out;
-    const float *a, *b;
+    value *out;
+    const value *a, *b;
     int64_t n;
     enum pawl_activation activation;
     float alpha;
 };
 
-VEC_INLINE void forward(float *out, const float *x, int64_t n, enum pawl_activation activation,
+VEC_INLINE void forward(value *out, const value *x, int64_t n, enum pawl_activation activation,
                         float alpha)
 {
     int64_t i = 0;
@@ -26,7 +26,7 @@ VEC_INLINE void forward(float *out, const float *x, int64_t n, enum pawl_activat
     }
 }
 
-VEC_INLINE void backward(float *out, const float *grad, const float *saved, int64_t n,
+VEC_INLINE void backward(value *out, const value *grad, const value *saved, int64_t n,
                          enum pawl_activation activation, float alpha)
 {
     int64_t i = 0;
@@ -85,7 +85,7 @@ static void activate_back_block(void *arguments, int64_t block, int thread)
 {
     const struct map *m = arguments;
     const int64_t start = block * FLOATS, n = host_piece(m->n, FLOATS, start);
-    const float *grad = m->a + start, *saved = m->b ? m->b + start : grad;
+    const value *grad = m->a + start, *saved = m->b ? m->b + start : grad;
 
     (void)thread;
 #define BACKWARD(activation) backward(m->out + start, grad, saved, n, activation, m->alpha)
@@ -106,15 +106,15 @@ static void add_block(void *arguments, int64_t block, int thread)
 {
     const struct map *m = arguments;
     const int64_t start = block * FLOATS, n = host_piece(m->n, FLOATS, start);
-    float *out = m->out + start;
-    const float *a = m->a + start, *b = m->b + start;
+    value *out = m->out + start;
+    const value *a = m->a + start, *b = m->b + start;
     int64_t i = 0;
 
     (void)thread;
     for (; i + LANES <= n; i += LANES)
         vec_store(out + i, vec_load(a + i) + vec_load(b + i));
     for (; i < n; i++)
-        out[i] = a[i] + b[i];
+        out[i] = put(get(a[i]) + get(b[i]));
 }
 
 void HOST(add)(struct pawl_stream *s, pawl_value *out, const pawl_value *a, const pawl_value *b,

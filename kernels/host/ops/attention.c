@@ -18,15 +18,16 @@
 enum { KEYS = 128, QUERIES = 258 };  // whole vectors; whole sixes
 
 struct forward {
-    float *out, *lse;
-    const float *qkv;
+    value *out;
+    float *lse;
+    const value *qkv;
     struct pawl_attention a;
     int64_t runs, run;  // runs of queries per head, and the queries of each
 };
 
 // One block's place and scratch.
 struct run {
-    const float *query, *key, *value;  // position 0 of this head
+    const value *query, *key, *val;    // position 0 of this head
     int64_t start, rows, width;        // width: dim in whole vectors
     float *key_t;                      // (dim, KEYS)
     float *queries, *values;           // (rows, width), scaled; (KEYS, width)
@@ -40,11 +41,11 @@ static void open_run(struct run *r, const struct forward *f, int64_t block, floa
     const struct pawl_attention *a = &f->a;
     const int64_t item = block / f->runs / a->heads, head = block / f->runs % a->heads;
     const int64_t kv = head / (a->heads / a->kv_heads);
-    const float *row = f->qkv + item * a->time * qkv_row(a);
+    const value *row = f->qkv + item * a->time * qkv_row(a);
 
     r->query = row + query_at(a, head);
     r->key = row + key_at(a, kv);
-    r->value = row + value_at(a, kv);
+    r->val = row + value_at(a, kv);
     // The last run sees the most keys: it goes first, so that threads end together.
     r->start = (f->runs - 1 - block % f->runs) * f->run;
     r->rows = host_piece(a->time, f->run, r->start);
@@ -121,13 +122,13 @@ static void finish(const struct run *r, const struct forward *f, int64_t block)
     for (int64_t i = 0; i < r->rows; i++) {
         const int64_t t = r->start + i;
         const float *from = r->sum_v + i * r->width, scale = 1.0f / r->sum[i];
-        float *to = f->out + (item * a->time + t) * out_row(a) + query_at(a, head);
+        value *to = f->out + (item * a->time + t) * out_row(a) + query_at(a, head);
         int64_t d = 0;
         prefetch_row(to + PREFETCH_ROWS * out_row(a), a->dim);
         for (; d + LANES <= a->dim; d += LANES)
             vec_store(to + d, vec_load(from + d) * scale);
         for (; d < a->dim; d++)
-            to[d] = from[d] * scale;
+            to[d] = put(from[d] * scale);
         f->lse[(item * a->heads + head) * a->time + t] = r->top[i] + logf(r->sum[i]);
     }
 }
@@ -137,7 +138,7 @@ static void ask_ahead(const struct run *r, const struct pawl_attention *a, int64
 {
     for (int64_t i = key; i < key + PRODUCT_ROWS / 2 && i < a->time; i++) {
         prefetch_row(r->key + i * qkv_row(a), a->dim);
-        prefetch_row(r->value + i * qkv_row(a), a->dim);
+        prefetch_row(r->val + i * qkv_row(a), a->dim);
     }
 }
 
@@ -163,7 +164,7 @@ static void attend_run(void *arguments, int64_t block, int thread)
     for (int64_t key = 0; key < end; key += KEYS) {
         const int64_t keys = host_piece(end, KEYS, key);
         pack_transposed(r.key_t, KEYS, r.key + key * from, from, keys, a->dim);
-        pack_rows(r.values, r.width, r.value + key * from, from, keys, a->dim, 1);
+        pack_rows(r.values, r.width, r.val + key * from, from, keys, a->dim, 1);
         // Sixes that lie wholly before the tile see none of it.
         const int64_t first = a->causal && key > r.start
                                   ? (key - r.start) / PRODUCT_ROWS * PRODUCT_ROWS : 0;

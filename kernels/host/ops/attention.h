@@ -8,6 +8,7 @@
 #include "kernels/host/host.h"
 #include "kernels/host/ops/math.h"
 #include "kernels/host/ops/product.h"
+#include "kernels/host/value.h"
 
 static inline int64_t pad(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static inline int64_t pad_lanes(int64_t n) { return pad(n, LANES); }
@@ -47,14 +48,14 @@ static inline int64_t keys_seen(const struct pawl_attention *a, int64_t t, int64
 // whoever walks over rows asks for those that come PREFETCH_ROWS later.
 enum { PREFETCH_ROWS = 12 };
 
-static inline void prefetch_row(const float *row, int64_t n)
+static inline void prefetch_row(const value *row, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += 16)
+    for (int64_t i = 0; i < n; i += LINE_OF(row))
         __builtin_prefetch(row + i);
 }
 
 // to (rows, padded) = scale * from (rows, n), zeros behind each row.
-static inline void pack_rows(float *to, int64_t padded, const float *from, int64_t from_row,
+static inline void pack_rows(float *to, int64_t padded, const value *from, int64_t from_row,
                              int64_t rows, int64_t n, float scale)
 {
     for (int64_t r = 0; r < rows; r++, to += padded, from += from_row) {
@@ -66,13 +67,22 @@ static inline void pack_rows(float *to, int64_t padded, const float *from, int64
     }
 }
 
-static inline void transpose_quarters(float *to, int64_t to_row, const float *from,
+static inline vec_quarter quarter_load(const value *p)
+{
+    vec_quarter x = { 0 };
+
+    for (int i = 0; i < 4; i++)
+        x[i] = get(p[i]);
+    return x;
+}
+
+static inline void transpose_quarters(float *to, int64_t to_row, const value *from,
                                       int64_t from_row)
 {
     vec_quarter r[4], t[4];
 
     for (int i = 0; i < 4; i++)
-        memcpy(&r[i], from + i * from_row, sizeof(r[i]));
+        r[i] = quarter_load(from + i * from_row);
     t[0] = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
     t[1] = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
     t[2] = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
@@ -86,7 +96,7 @@ static inline void transpose_quarters(float *to, int64_t to_row, const float *fr
 }
 
 // to (n, to_row) = from (rows, n)^T, zeros behind column `rows` up to whole vectors.
-static inline void pack_transposed(float *to, int64_t to_row, const float *from, int64_t from_row,
+static inline void pack_transposed(float *to, int64_t to_row, const value *from, int64_t from_row,
                                    int64_t rows, int64_t n)
 {
     int64_t r = 0;
@@ -99,11 +109,11 @@ static inline void pack_transposed(float *to, int64_t to_row, const float *from,
             transpose_quarters(to + i * to_row + r, to_row, from + r * from_row + i, from_row);
         for (; i < n; i++)
             for (int64_t j = r; j < r + 4; j++)
-                to[i * to_row + j] = from[j * from_row + i];
+                to[i * to_row + j] = get(from[j * from_row + i]);
     }
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = r; j < pad_lanes(rows); j++)
-            to[i * to_row + j] = j < rows ? from[j * from_row + i] : 0;
+            to[i * to_row + j] = j < rows ? get(from[j * from_row + i]) : 0;
 }
 
 #endif

@@ -17,11 +17,13 @@
 #include "kernels/host/ops/ops.h"
 
 enum { KEYS = 96, QUERIES = 96 };  // whole vectors and whole sixes
+enum { IS_FLOAT = sizeof(value) == sizeof(float) };
 
 struct backward {
     const struct pawl_host *host;
-    float *qkv_grad;
-    const float *out_grad, *qkv, *out, *lse;
+    value *qkv_grad;
+    const value *out_grad, *qkv, *out;
+    const float *lse;
     struct pawl_attention a;
 };
 
@@ -35,6 +37,8 @@ struct sweep {
     float *p, *s_grad;            // (QUERIES, KEYS)
     float *key_grad, *value_grad; // (KEYS, width)
     float *d;                     // (QUERIES)
+    float *six;                   // (PRODUCT_ROWS, dim): q_grad of six queries and one tile
+    float *query_grad;            // (group, time, dim), or NULL: qkv_grad holds the sums
 };
 
 // What one tile of keys and one run of queries are doing.
@@ -65,13 +69,20 @@ static void open_sweep(struct sweep *s, const struct backward *b, int64_t block,
     s->key_grad = s->s_grad + QUERIES * KEYS;
     s->value_grad = s->key_grad + KEYS * s->width;
     s->d = s->value_grad + KEYS * s->width;
+    s->six = s->d + QUERIES;
+    s->query_grad = s->six + PRODUCT_ROWS * b->a.dim;
+    // Over the tiles q_grad is summed in float. Only where that does not fit (some 15,000 positions
+    // of 64) a sum in bfloat16 is rounded once per tile instead of once.
+    const int64_t floats = b->a.heads / b->a.kv_heads * b->a.time * b->a.dim;
+    if (IS_FLOAT || s->query_grad - scratch + floats > HOST_THREAD_BYTES / (int64_t)sizeof(float))
+        s->query_grad = NULL;
 }
 
 // d: the row sums of out_grad * out, once out_grad is packed.
 static void sum_products(const struct sweep *s, const struct meeting *m)
 {
     const struct pawl_attention *a = &s->b->a;
-    const float *out = s->b->out + (s->item * a->time + m->start) * out_row(a)
+    const value *out = s->b->out + (s->item * a->time + m->start) * out_row(a)
                        + query_at(a, m->head);
 
     for (int64_t r = 0; r < m->rows; r++, out += out_row(a)) {
@@ -110,6 +121,32 @@ static void weigh(const struct sweep *s, int64_t row, int64_t seen, int64_t keys
     }
 }
 
+// Where q_grad's sums of six queries lie, and how far apart.
+static float *sums_of(const struct sweep *s, const struct meeting *m, int64_t t, int64_t *row)
+{
+    const struct pawl_attention *a = &s->b->a;
+    const int64_t group = a->heads / a->kv_heads, at = (m->head % group * a->time + t) * a->dim;
+
+    *row = a->dim;
+    if (s->query_grad) return s->query_grad + at;
+    if (!IS_FLOAT) return s->six;
+    *row = qkv_row(a);
+    return (float *)(void *)(s->b->qkv_grad + (s->item * a->time + t) * qkv_row(a)
+                             + query_at(a, m->head));
+}
+
+// Rounds rows of dim sums to where they belong.
+static void give_queries(const struct sweep *s, int64_t head, int64_t t, int64_t rows,
+                         const float *sums, bool add)
+{
+    const struct pawl_attention *a = &s->b->a;
+    value *to = s->b->qkv_grad + (s->item * a->time + t) * qkv_row(a) + query_at(a, head);
+
+    for (int64_t r = 0; r < rows; r++, to += qkv_row(a), sums += a->dim)
+        for (int64_t i = 0; i < a->dim; i++)
+            to[i] = put(add ? get(to[i]) + sums[i] : sums[i]);
+}
+
 // Six queries: p, s_grad, and their share of q_grad.
 static void sweep_queries(const struct sweep *s, const struct meeting *m, int64_t row)
 {
@@ -131,13 +168,15 @@ static void sweep_queries(const struct sweep *s, const struct meeting *m, int64_
     for (int64_t i = 0; i < rows; i++)
         weigh(s, row + i, keys_seen(a, t + i, m->key, m->keys), m->keys, lse[i]);
     if (most < 1) return;
-    const struct product query_grad = {
-        .out = s->b->qkv_grad + (s->item * a->time + t) * qkv_row(a) + query_at(a, m->head),
-        .out_row = qkv_row(a), .keep = m->key ? all_ones : NULL, .a = s->s_grad + row * KEYS,
+    const bool alone = !IS_FLOAT && !s->query_grad;
+    struct product query_grad = {
+        .keep = m->key && !alone ? all_ones : NULL, .a = s->s_grad + row * KEYS,
         .a_row = KEYS, .a_k = 1, .b = s->keys_packed, .b_row = s->width, .rows = rows,
         .n = a->dim, .k = most,
     };
+    query_grad.out = sums_of(s, m, t, &query_grad.out_row);
     product_rows(&query_grad);
+    if (alone) give_queries(s, m->head, t, rows, s->six, m->key > 0);
 }
 
 // Six keys: what the run of queries adds to their gradients. Queries before them see nothing.
@@ -179,19 +218,19 @@ static void meet(const struct sweep *s, const struct meeting *m)
 static void write_tile(const struct sweep *s, int64_t key, int64_t keys)
 {
     const struct pawl_attention *a = &s->b->a;
-    float *row = s->b->qkv_grad + (s->item * a->time + key) * qkv_row(a);
-    const size_t bytes = (size_t)a->dim * sizeof(float);
+    value *row = s->b->qkv_grad + (s->item * a->time + key) * qkv_row(a);
 
-    for (int64_t r = 0; r < keys; r++, row += qkv_row(a)) {
-        memcpy(row + key_at(a, s->kv), s->key_grad + r * s->width, bytes);
-        memcpy(row + value_at(a, s->kv), s->value_grad + r * s->width, bytes);
-    }
+    for (int64_t r = 0; r < keys; r++, row += qkv_row(a))
+        for (int64_t i = 0; i < a->dim; i++) {
+            row[key_at(a, s->kv) + i] = put(s->key_grad[r * s->width + i]);
+            row[value_at(a, s->kv) + i] = put(s->value_grad[r * s->width + i]);
+        }
 }
 
 static void sweep_tile(const struct sweep *s, int64_t key, int64_t keys)
 {
     const struct pawl_attention *a = &s->b->a;
-    const float *row = s->b->qkv + (s->item * a->time + key) * qkv_row(a);
+    const value *row = s->b->qkv + (s->item * a->time + key) * qkv_row(a);
     const int64_t group = a->heads / a->kv_heads, from = qkv_row(a);
     const size_t bytes = (size_t)(KEYS * s->width) * sizeof(float);
 
@@ -216,6 +255,11 @@ static void sweep_head(void *arguments, int64_t block, int thread)
     open_sweep(&s, b, block, host_thread_scratch(b->host, thread));
     for (int64_t key = 0; key < b->a.time; key += KEYS)
         sweep_tile(&s, key, host_piece(b->a.time, KEYS, key));
+    if (!s.query_grad) return;
+    const int64_t group = b->a.heads / b->a.kv_heads;
+    for (int64_t h = 0; h < group; h++)
+        give_queries(&s, s.kv * group + h, 0, b->a.time,
+                     s.query_grad + h * b->a.time * b->a.dim, false);
 }
 
 void HOST(attention_back)(struct pawl_stream *s, pawl_value *qkv_grad, const pawl_value *out_grad,

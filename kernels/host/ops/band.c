@@ -78,7 +78,7 @@ static void clear(float *out, int64_t count)
 }
 
 // One row of an image, or of zeros where y lies outside.
-static void copy_row(const struct band_cut *cut, float *out, const float *image, int64_t y)
+static void copy_row(const struct band_cut *cut, float *out, const value *image, int64_t y)
 {
     const struct gemm_patches *p = cut->factor->patches;
     const int64_t c = p->channels, from = larger(0, -p->first_w);
@@ -88,7 +88,7 @@ static void copy_row(const struct band_cut *cut, float *out, const float *image,
         clear(out, cut->width * c);
         return;
     }
-    const float *row = image + (y * p->image_w + p->first_w + from) * p->pixel;
+    const value *row = image + (y * p->image_w + p->first_w + from) * p->pixel;
     clear(out, from * c);
     if (p->pixel == c)
         square_copy(out + from * c, row, (to - from) * c);
@@ -105,7 +105,7 @@ void HOST(band_copy)(const struct band_cut *cut, int64_t i, float *out, int64_t 
     const int64_t lines = height(p, e.rows), line = cut->width * p->channels;
 
     for (int64_t n = 0; n < e.images; n++) {
-        const float *image = cut->factor->data
+        const value *image = cut->factor->data
                              + (e.image + n) * p->image_h * p->image_w * p->pixel;
         for (int64_t r = 0; r < e.rows; r++)
             row[n * e.rows + r] = (n * lines + r * p->step_h) * line;

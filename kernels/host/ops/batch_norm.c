@@ -7,29 +7,16 @@
 
 #include "kernels/host/ops/columns.h"
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 struct apply {
-    float *out;
-    const float *x, *grad;
+    value *out;
+    const value *x, *grad;
     const float *mean, *scale, *shift;  // forward: (x - mean) * scale + shift
     const float *rstd, *mean_grad, *mean_hat;  // backward, per column
     int64_t rows, cols, first, n, block_rows;
     bool add;
 };
-
-static inline vec load_cols(const float *p, int64_t n)
-{
-    return n < LANES ? vec_load_some(p, n) : vec_load(p);
-}
-
-static inline void store_cols(float *p, vec x, int64_t n)
-{
-    if (n < LANES)
-        vec_store_some(p, x, n);
-    else
-        vec_store(p, x);
-}
 
 static void apply_rows(void *arguments, int64_t block, int thread)
 {
@@ -42,9 +29,9 @@ static void apply_rows(void *arguments, int64_t block, int thread)
         const int64_t at = r * a->cols + a->first;
         for (int64_t i = 0; i < a->n; i += LANES) {
             const int64_t n = host_piece(a->n, LANES, i);
-            const vec d = load_cols(a->x + at + i, n) - load_cols(a->mean + i, n);
-            store_cols(a->out + at + i,
-                       d * load_cols(a->scale + i, n) + load_cols(a->shift + i, n), n);
+            const vec d = vec_load_left(a->x + at + i, n) - vec_load_left(a->mean + i, n);
+            vec_store_left(a->out + at + i,
+                       d * vec_load_left(a->scale + i, n) + vec_load_left(a->shift + i, n), n);
         }
     }
 }
@@ -61,13 +48,13 @@ static void apply_back_rows(void *arguments, int64_t block, int thread)
         const int64_t at = r * a->cols + a->first;
         for (int64_t i = 0; i < a->n; i += LANES) {
             const int64_t n = host_piece(a->n, LANES, i);
-            const vec hat = (load_cols(a->x + at + i, n) - load_cols(a->mean + i, n))
-                            * load_cols(a->rstd + i, n);
-            const vec g = load_cols(a->grad + at + i, n) - load_cols(a->mean_grad + i, n)
-                          - hat * load_cols(a->mean_hat + i, n);
-            vec out = g * load_cols(a->scale + i, n);
-            if (a->add) out += load_cols(a->out + at + i, n);
-            store_cols(a->out + at + i, out, n);
+            const vec hat = (vec_load_left(a->x + at + i, n) - vec_load_left(a->mean + i, n))
+                            * vec_load_left(a->rstd + i, n);
+            const vec g = vec_load_left(a->grad + at + i, n) - vec_load_left(a->mean_grad + i, n)
+                          - hat * vec_load_left(a->mean_hat + i, n);
+            vec out = g * vec_load_left(a->scale + i, n);
+            if (a->add) out += vec_load_left(a->out + at + i, n);
+            vec_store_left(a->out + at + i, out, n);
         }
     }
 }
@@ -84,7 +71,7 @@ static struct scratch *scratch_of(struct pawl_stream *s)
 }
 
 // Mean and variance of a slab of columns, kept for backward and for the running ones.
-static void measure(struct pawl_stream *s, float *mean, float *rstd, const float *x,
+static void measure(struct pawl_stream *s, float *mean, float *rstd, const value *x,
                     const struct pawl_batch_norm *norm, int64_t first, int64_t n)
 {
     double *sums = scratch_of(s)->sums;
@@ -113,7 +100,7 @@ void HOST(batch_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float
                       const pawl_value *x, const pawl_value *weight_or_null,
                       const pawl_value *bias_or_null, const struct pawl_batch_norm *norm)
 {
-    const float *weight = weight_or_null, *bias = bias_or_null;
+    const value *weight = weight_or_null, *bias = bias_or_null;
     struct scratch *scratch = scratch_of(s);
 
     for (int64_t first = 0; first < norm->cols; first += COLUMNS_MOST) {
@@ -124,8 +111,8 @@ void HOST(batch_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float
             const double inverse = norm->training ? (double)rstd[at]
                                    : 1 / sqrt((double)norm->running_var[at]
                                               + (double)norm->epsilon);
-            scratch->scale[i] = (float)(inverse * (weight ? (double)weight[at] : 1));
-            scratch->shift[i] = bias ? bias[at] : 0;
+            scratch->scale[i] = (float)(inverse * (weight ? (double)get(weight[at]) : 1));
+            scratch->shift[i] = bias ? get(bias[at]) : 0;
         }
         struct apply a = { .out = out, .x = x, .scale = scratch->scale, .shift = scratch->shift,
                            .mean = (norm->training ? mean : norm->running_mean) + first,
@@ -141,7 +128,7 @@ void HOST(batch_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *wei
                            const pawl_value *weight_or_null, int64_t rows, int64_t cols,
                            bool add_x, bool add)
 {
-    const float *weight = weight_or_null;
+    const value *weight = weight_or_null;
     struct scratch *scratch = scratch_of(s);
 
     for (int64_t first = 0; first < cols; first += COLUMNS_MOST) {
@@ -156,7 +143,7 @@ void HOST(batch_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *wei
             float *to = weight_grad_or_null, *bias_to = bias_grad_or_null;
             if (to) to[at] = (float)((add ? (double)to[at] : 0) + hat);
             if (bias_to) bias_to[at] = (float)((add ? (double)bias_to[at] : 0) + grad);
-            scratch->scale[i] = rstd[at] * (weight ? weight[at] : 1.0f);
+            scratch->scale[i] = rstd[at] * (weight ? get(weight[at]) : 1.0f);
             scratch->shift[i] = (float)(grad / (double)rows);
             scratch->rest[i] = (float)(hat / (double)rows);
         }

@@ -10,24 +10,15 @@ struct cell {
     enum pawl_cell_kind kind;
     int64_t batch, units;
     enum pawl_activation activation, recurrent;
-    float *gates, *hidden, *h, *h_grad;
-    const float *h_prev;
+    value *gates, *hidden, *h, *h_grad;
+    const value *h_prev;
     float *c, *c_grad;
     const float *c_prev;
 };
 
-static inline vec load(const float *p, int64_t n)
-{
-    return n < LANES ? vec_load_some(p, n) : vec_load(p);
-}
-
-static inline void store(float *p, vec x, int64_t n)
-{
-    if (n < LANES)
-        vec_store_some(p, x, n);
-    else
-        vec_store(p, x);
-}
+// What is left of a row from p on.
+#define load(p) vec_load_left(p, n)
+#define store(p, x) vec_store_left(p, x, n)
 
 // Out of line: which activation it is, is asked per vector.
 static __attribute__((noinline)) vec act(vec x, enum pawl_activation activation)
@@ -43,80 +34,80 @@ static __attribute__((noinline)) vec slope(vec saved, enum pawl_activation activ
 // Gates of one sample lie side by side, units apart.
 static void lstm(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
-    float *gate = c->gates + row * 4 * c->units + i;
+    value *gate = c->gates + row * 4 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
-    const vec in = act(load(gate, n), c->recurrent), forget = act(load(gate + u, n), c->recurrent);
-    const vec new = act(load(gate + 2 * u, n), c->activation);
-    const vec out = act(load(gate + 3 * u, n), c->recurrent);
-    const vec state = forget * load(c->c_prev + at, n) + in * new;
+    const vec in = act(load(gate), c->recurrent), forget = act(load(gate + u), c->recurrent);
+    const vec new = act(load(gate + 2 * u), c->activation);
+    const vec out = act(load(gate + 3 * u), c->recurrent);
+    const vec state = forget * load(c->c_prev + at) + in * new;
 
-    store(gate, in, n);
-    store(gate + u, forget, n);
-    store(gate + 2 * u, new, n);
-    store(gate + 3 * u, out, n);
-    store(c->c + at, state, n);
-    store(c->h + at, out * act(state, c->activation), n);
+    store(gate, in);
+    store(gate + u, forget);
+    store(gate + 2 * u, new);
+    store(gate + 3 * u, out);
+    store(c->c + at, state);
+    store(c->h + at, out * act(state, c->activation));
 }
 
 static void lstm_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
-    float *gate = c->gates + row * 4 * c->units + i;
+    value *gate = c->gates + row * 4 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
-    const vec in = load(gate, n), forget = load(gate + u, n), new = load(gate + 2 * u, n);
-    const vec out = load(gate + 3 * u, n), h_grad = load(c->h_grad + at, n);
-    const vec state = act(load(c->c + at, n), c->activation);
-    const vec c_grad = load(c->c_grad + at, n) + h_grad * out * slope(state, c->activation);
+    const vec in = load(gate), forget = load(gate + u), new = load(gate + 2 * u);
+    const vec out = load(gate + 3 * u), h_grad = load(c->h_grad + at);
+    const vec state = act(load(c->c + at), c->activation);
+    const vec c_grad = load(c->c_grad + at) + h_grad * out * slope(state, c->activation);
 
-    store(gate, c_grad * new * slope(in, c->recurrent), n);
-    store(gate + u, c_grad * load(c->c_prev + at, n) * slope(forget, c->recurrent), n);
-    store(gate + 2 * u, c_grad * in * slope(new, c->activation), n);
-    store(gate + 3 * u, h_grad * state * slope(out, c->recurrent), n);
-    store(c->c_grad + at, c_grad * forget, n);
-    store(c->h_grad + at, (vec){ 0 }, n);
+    store(gate, c_grad * new * slope(in, c->recurrent));
+    store(gate + u, c_grad * load(c->c_prev + at) * slope(forget, c->recurrent));
+    store(gate + 2 * u, c_grad * in * slope(new, c->activation));
+    store(gate + 3 * u, h_grad * state * slope(out, c->recurrent));
+    store(c->c_grad + at, c_grad * forget);
+    store(c->h_grad + at, (vec){ 0 });
 }
 
 static void gru(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
-    float *gate = c->gates + row * 3 * c->units + i;
-    const float *hidden = c->hidden + row * 3 * c->units + i;
+    value *gate = c->gates + row * 3 * c->units + i;
+    const value *hidden = c->hidden + row * 3 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
-    const vec reset = act(load(gate, n) + load(hidden, n), c->recurrent);
-    const vec update = act(load(gate + u, n) + load(hidden + u, n), c->recurrent);
-    const vec new = act(load(gate + 2 * u, n) + reset * load(hidden + 2 * u, n), c->activation);
+    const vec reset = act(load(gate) + load(hidden), c->recurrent);
+    const vec update = act(load(gate + u) + load(hidden + u), c->recurrent);
+    const vec new = act(load(gate + 2 * u) + reset * load(hidden + 2 * u), c->activation);
 
-    store(gate, reset, n);
-    store(gate + u, update, n);
-    store(gate + 2 * u, new, n);
-    store(c->h + at, new + update * (load(c->h_prev + at, n) - new), n);
+    store(gate, reset);
+    store(gate + u, update);
+    store(gate + 2 * u, new);
+    store(c->h + at, new + update * (load(c->h_prev + at) - new));
 }
 
 static void gru_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
-    float *gate = c->gates + row * 3 * c->units + i;
-    float *hidden = c->hidden + row * 3 * c->units + i;
+    value *gate = c->gates + row * 3 * c->units + i;
+    value *hidden = c->hidden + row * 3 * c->units + i;
     const int64_t at = row * c->units + i, u = c->units;
-    const vec reset = load(gate, n), update = load(gate + u, n), new = load(gate + 2 * u, n);
-    const vec h_grad = load(c->h_grad + at, n);
+    const vec reset = load(gate), update = load(gate + u), new = load(gate + 2 * u);
+    const vec h_grad = load(c->h_grad + at);
     const vec new_grad = h_grad * (1.0f - update) * slope(new, c->activation);
-    const vec reset_grad = new_grad * load(hidden + 2 * u, n) * slope(reset, c->recurrent);
-    const vec update_grad = h_grad * (load(c->h_prev + at, n) - new) * slope(update, c->recurrent);
+    const vec reset_grad = new_grad * load(hidden + 2 * u) * slope(reset, c->recurrent);
+    const vec update_grad = h_grad * (load(c->h_prev + at) - new) * slope(update, c->recurrent);
 
-    store(gate, reset_grad, n);
-    store(gate + u, update_grad, n);
-    store(gate + 2 * u, new_grad, n);
-    store(hidden, reset_grad, n);
-    store(hidden + u, update_grad, n);
-    store(hidden + 2 * u, new_grad * reset, n);
-    store(c->h_grad + at, h_grad * update, n);
+    store(gate, reset_grad);
+    store(gate + u, update_grad);
+    store(gate + 2 * u, new_grad);
+    store(hidden, reset_grad);
+    store(hidden + u, update_grad);
+    store(hidden + 2 * u, new_grad * reset);
+    store(c->h_grad + at, h_grad * update);
 }
 
 static void simple(const struct cell *c, int64_t row, int64_t i, int64_t n)
 {
     const int64_t at = row * c->units + i;
-    const vec h = act(load(c->gates + at, n), c->activation);
+    const vec h = act(load(c->gates + at), c->activation);
 
-    store(c->gates + at, h, n);
-    store(c->h + at, h, n);
+    store(c->gates + at, h);
+    store(c->h + at, h);
 }
 
 static void simple_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
@@ -124,8 +115,8 @@ static void simple_back(const struct cell *c, int64_t row, int64_t i, int64_t n)
     const int64_t at = row * c->units + i;
 
     store(c->gates + at,
-          load(c->h_grad + at, n) * slope(load(c->gates + at, n), c->activation), n);
-    store(c->h_grad + at, (vec){ 0 }, n);
+          load(c->h_grad + at) * slope(load(c->gates + at), c->activation));
+    store(c->h_grad + at, (vec){ 0 });
 }
 
 static void cell_row(void *arguments, int64_t row, int thread)

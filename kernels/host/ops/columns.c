@@ -5,7 +5,7 @@
 
 #include "kernels/host/ops/columns.h"
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum { BLOCKS = 64, STRIP = 256, WAYS = 2 };
 
@@ -19,9 +19,9 @@ struct job {
 static void add_row(const struct columns *c, int64_t row, float *sum_1, float *sum_2)
 {
     const int64_t at = row * c->cols + c->first;
-    const float *x = c->x + at, *grad = c->grad ? c->grad + at : x;
-    const float *mean = c->mean ? c->mean + c->first : x;
-    const float *rstd = c->rstd ? c->rstd + c->first : x;
+    const value *x = c->x + at, *grad = c->grad ? c->grad + at : x;
+    const float *mean = c->mean ? c->mean + c->first : sum_1;
+    const float *rstd = c->rstd ? c->rstd + c->first : sum_1;
     int64_t i = 0;
 
     switch (c->term) {
@@ -29,7 +29,7 @@ static void add_row(const struct columns *c, int64_t row, float *sum_1, float *s
         for (; i + LANES <= c->n; i += LANES)
             vec_store(sum_1 + i, vec_load(sum_1 + i) + vec_load(x + i));
         for (; i < c->n; i++)
-            sum_1[i] += x[i];
+            sum_1[i] += get(x[i]);
         break;
     case COLUMN_SQUARES:
         for (; i + LANES <= c->n; i += LANES) {
@@ -37,7 +37,7 @@ static void add_row(const struct columns *c, int64_t row, float *sum_1, float *s
             vec_store(sum_1 + i, vec_load(sum_1 + i) + d * d);
         }
         for (; i < c->n; i++)
-            sum_1[i] += (x[i] - mean[i]) * (x[i] - mean[i]);
+            sum_1[i] += (get(x[i]) - mean[i]) * (get(x[i]) - mean[i]);
         break;
     case COLUMN_GRADS:
         for (; i + LANES <= c->n; i += LANES) {
@@ -47,8 +47,8 @@ static void add_row(const struct columns *c, int64_t row, float *sum_1, float *s
             vec_store(sum_2 + i, vec_load(sum_2 + i) + d * hat);
         }
         for (; i < c->n; i++) {
-            sum_1[i] += grad[i];
-            sum_2[i] += grad[i] * ((x[i] - mean[i]) * rstd[i]);
+            sum_1[i] += get(grad[i]);
+            sum_2[i] += get(grad[i]) * ((get(x[i]) - mean[i]) * rstd[i]);
         }
         break;
     }

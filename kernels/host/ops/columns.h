@@ -4,6 +4,7 @@
 #define PAWL_HOST_COLUMNS_H
 
 #include "kernels/host/host.h"
+#include "kernels/host/value.h"
 
 // What is summed per column of (rows, cols), for columns [first, first + n) of it.
 enum column_term {
@@ -17,7 +18,8 @@ enum { COLUMNS_MOST = 1 << 14 };
 
 struct columns {
     enum column_term term;
-    const float *x, *grad, *mean, *rstd;  // mean and rstd by the matrix's column
+    const value *x, *grad;
+    const float *mean, *rstd;  // by the matrix's column
     int64_t rows, cols, first, n;
 };
 

@@ -5,9 +5,9 @@
 #include "kernels/host/ops/patches.h"
 #include "kernels/host/ops/stencil.h"
 
-static const float *part(const pawl_value *p, int64_t elements)
+static const value *part(const pawl_value *p, int64_t elements)
 {
-    return p ? (const float *)p + elements : NULL;
+    return p ? (const value *)p + elements : NULL;
 }
 
 // Patches of one pixel each, all of the image, are plain rows.
@@ -17,13 +17,13 @@ static bool plain(const struct gemm_patches *p)
            && !p->first_w && p->grid_h == p->image_h && p->grid_w == p->image_w;
 }
 
-static struct gemm_factor along(const struct gemm_patches *p, const float *data, int64_t rows)
+static struct gemm_factor along(const struct gemm_patches *p, const value *data, int64_t rows)
 {
     if (plain(p)) return (struct gemm_factor){ HOST(pack_along), data, p->pixel, rows, NULL };
     return (struct gemm_factor){ HOST(pack_patches), data, 0, rows, p };
 }
 
-static struct gemm_factor across(const struct gemm_patches *p, const float *data, int64_t rows)
+static struct gemm_factor across(const struct gemm_patches *p, const value *data, int64_t rows)
 {
     if (plain(p)) return (struct gemm_factor){ HOST(pack_across), data, p->pixel, rows, NULL };
     return (struct gemm_factor){ HOST(pack_patches_across), data, 0, rows, p };
@@ -66,9 +66,9 @@ void HOST(conv2d)(struct pawl_stream *s, pawl_value *out, pawl_value *pre, const
         return;
     }
     for (int64_t g = 0; g < w->groups; g++) {
-        finish.out = (float *)out + g * n;
+        finish.out = (value *)out + g * n;
         finish.bias = part(bias, g * n);
-        finish.pre = pre ? (float *)pre + g * n : NULL;
+        finish.pre = pre ? (value *)pre + g * n : NULL;
         multiply(s, &(struct gemm){
             .m = m, .n = n, .k = k,
             .a = along(&patches, part(x, g * patches.channels), m),
@@ -132,7 +132,7 @@ static struct gemm_patches patches_back(const struct pawl_window *w, int64_t at_
 }
 
 static void back_x_phase(struct pawl_stream *s, const struct gemm_finish *finish,
-                         const float *out_grad, const float *weight, const struct pawl_window *w,
+                         const value *out_grad, const value *weight, const struct pawl_window *w,
                          const struct gemm_patches *patches)
 {
     const int64_t m = w->batch * patches->grid_h * patches->grid_w, n = w->in_c / w->groups;
@@ -191,7 +191,7 @@ void HOST(conv2d_back_weight)(struct pawl_stream *s, float *weight_grad, float *
             .m = m, .n = n, .k = places,
             .a = { HOST(pack_across), part(out_grad, g * m), w->out_c, m, NULL },
             .b = across(&patches, part(x, g * patches.channels), n),
-            .finish = { .out = weight_grad + g * m * n, .stride = n, .add = add },
+            .finish = { .grad = weight_grad + g * m * n, .stride = n, .add = add },
             .row_sum = bias_grad ? bias_grad + g * m : NULL,
         };
         if (!product.b.patches || !HOST(stencil_back_weight)(s, &product))

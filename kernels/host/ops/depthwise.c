@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum {
     VECS = 4,               // chains of sums side by side: the latency of a multiply-add
@@ -18,7 +18,7 @@ enum {
 struct depthwise {
     const struct gemm_patches *patches;
     const struct pawl_host *host;
-    const float *x, *weight, *out_grad;
+    const value *x, *weight, *out_grad;
     const struct gemm_finish *finish;
     float *weight_grad, *bias_grad;
     float *sums;                        // (parts, taps + 1, channels); the last tap is the bias
@@ -45,7 +45,7 @@ static void inside(int64_t *from, int64_t *to, const struct gemm_patches *p, int
     *to = x >= p->image_w ? 0 : smaller(p->grid_w, (p->image_w - 1 - x) / p->step_w + 1);
 }
 
-static const float *row_of(const struct depthwise *d, int64_t image, int64_t y)
+static const value *row_of(const struct depthwise *d, int64_t image, int64_t y)
 {
     const struct gemm_patches *p = d->patches;
 
@@ -56,7 +56,7 @@ static const float *row_of(const struct depthwise *d, int64_t image, int64_t y)
 
 // sum (places, STRIP) += x (places, step apart) * w, for vecs vectors of channels.
 static inline __attribute__((always_inline)) void
-add_tap(float *sum, const float *x, const float *w, int64_t places, int64_t step, int vecs)
+add_tap(float *sum, const value *x, const float *w, int64_t places, int64_t step, int vecs)
 {
     vec factor[VECS];
 
@@ -70,7 +70,7 @@ add_tap(float *sum, const float *x, const float *w, int64_t places, int64_t step
                                            + vec_load(x + v * LANES) * factor[v]);
 }
 
-static void add_strip(float *sum, const float *x, const float *w, int64_t places, int64_t step,
+static void add_strip(float *sum, const value *x, const float *w, int64_t places, int64_t step,
                       int64_t channels)
 {
     int64_t c = 0;
@@ -83,7 +83,7 @@ static void add_strip(float *sum, const float *x, const float *w, int64_t places
         add_tap(sum + c, x + c, w + c, places, step, 1);
     for (; c < channels; c++)
         for (int64_t i = 0; i < places; i++)
-            sum[i * STRIP + c] += x[i * step + c] * w[c];
+            sum[i * STRIP + c] += get(x[i * step + c]) * w[c];
 }
 
 // The weights of a strip, turned to (taps_h, taps_w, STRIP).
@@ -96,7 +96,7 @@ static void turn_weights(const struct depthwise *d, float *out, int64_t strip, i
             const int64_t y = p->kernel_first_h + a * p->kernel_step_h;
             const int64_t x = p->kernel_first_w + b * p->kernel_step_w;
             for (int64_t c = 0; c < channels; c++)
-                out[c] = d->weight[((strip * STRIP + c) * p->kernel_h + y) * p->kernel_w + x];
+                out[c] = get(d->weight[((strip * STRIP + c) * p->kernel_h + y) * p->kernel_w + x]);
         }
 }
 
@@ -113,7 +113,7 @@ static void sum_span(const struct depthwise *d, float *sum, const float *weights
     for (int64_t a = 0; a < p->taps_h; a++) {
         const int64_t y = p->first_h + s->row * p->step_h + a * p->tap_h;
         if (y < 0 || y >= p->image_h) continue;
-        const float *row = row_of(d, s->image, y) + s->strip * STRIP;
+        const value *row = row_of(d, s->image, y) + s->strip * STRIP;
         for (int64_t b = 0; b < p->taps_w; b++) {
             int64_t from, to;
             inside(&from, &to, p, b);
@@ -160,8 +160,8 @@ static void run_band(void *arguments, int64_t block, int thread)
         }
 }
 
-void HOST(depthwise)(struct pawl_stream *s, const struct gemm_patches *patches, const float *x,
-                     const float *weight, const struct gemm_finish *finish)
+void HOST(depthwise)(struct pawl_stream *s, const struct gemm_patches *patches, const value *x,
+                     const value *weight, const struct gemm_finish *finish)
 {
     struct depthwise d = {
         .patches = patches, .host = host_of(s), .x = x, .weight = weight, .finish = finish,
@@ -176,7 +176,7 @@ void HOST(depthwise)(struct pawl_stream *s, const struct gemm_patches *patches, 
 
 // sum += x (places, step apart) * y (places, channels apart), lane by lane; y NULL: times 1.
 static inline __attribute__((always_inline)) void
-add_places(float *sum, const float *x, const float *y, int64_t places, int64_t step,
+add_places(float *sum, const value *x, const value *y, int64_t places, int64_t step,
            int64_t channels, int vecs)
 {
     vec total[VECS];
@@ -194,7 +194,7 @@ add_places(float *sum, const float *x, const float *y, int64_t places, int64_t s
         vec_store(sum + v * LANES, total[v]);
 }
 
-static void sum_places(float *sum, const float *x, const float *y, int64_t places, int64_t step,
+static void sum_places(float *sum, const value *x, const value *y, int64_t places, int64_t step,
                        int64_t apart, int64_t channels)
 {
     int64_t c = 0;
@@ -205,7 +205,7 @@ static void sum_places(float *sum, const float *x, const float *y, int64_t place
         add_places(sum + c, x + c, y ? y + c : NULL, places, step, apart, 1);
     for (; c < channels; c++)
         for (int64_t i = 0; i < places; i++)
-            sum[c] += x[i * step + c] * (y ? y[i * apart + c] : 1);
+            sum[c] += get(x[i * step + c]) * (y ? get(y[i * apart + c]) : 1);
 }
 
 // One row of places under all taps.
@@ -214,7 +214,7 @@ static void sum_row(const struct depthwise *d, float *sums, int64_t at, int64_t 
 {
     const struct gemm_patches *p = d->patches;
     const int64_t image = at / p->grid_h, row = at % p->grid_h;
-    const float *out_grad = d->out_grad + at * p->grid_w * d->channels + first;
+    const value *out_grad = d->out_grad + at * p->grid_w * d->channels + first;
 
     for (int64_t a = 0; a < p->taps_h; a++) {
         const int64_t y = p->first_h + row * p->step_h + a * p->tap_h;
@@ -271,7 +271,7 @@ static void add_parts(void *arguments, int64_t strip, int thread)
 }
 
 void HOST(depthwise_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad,
-                                 const float *out_grad, const float *x,
+                                 const value *out_grad, const value *x,
                                  const struct gemm_patches *patches, bool add)
 {
     const int64_t part = (patches->taps_h * patches->taps_w + 1) * patches->pixel;

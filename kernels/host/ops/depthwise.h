@@ -12,10 +12,10 @@ bool HOST(depthwise_fits)(const struct pawl_window *window);
 
 // finish(sums of x under patches times weight (channels, kernel_h, kernel_w)). Serves as the
 // input's gradient too, given the patches of a phase.
-void HOST(depthwise)(struct pawl_stream *s, const struct gemm_patches *patches, const float *x,
-                     const float *weight, const struct gemm_finish *finish);
+void HOST(depthwise)(struct pawl_stream *s, const struct gemm_patches *patches, const value *x,
+                     const value *weight, const struct gemm_finish *finish);
 void HOST(depthwise_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad,
-                                 const float *out_grad, const float *x,
+                                 const value *out_grad, const value *x,
                                  const struct gemm_patches *patches, bool add);
 
 #endif

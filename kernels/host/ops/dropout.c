@@ -1,14 +1,14 @@
 // dropout.c - values dropped where Philox says so, several counters at a time.
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 #include "kernels/philox.h"
 
 enum { FLOATS = 1 << 14 };  // a block: some tens of microseconds
 
 struct dropout {
-    float *out;
-    const float *x;
+    value *out;
+    const value *x;
     int64_t n;
     float rate, scale;
     uint64_t seed, step;
@@ -72,8 +72,8 @@ static void dropout_block(void *arguments, int64_t block, int thread)
     (void)thread;
     for (int64_t first = start; first < end; first += DRAWS) {
         const int64_t n = host_piece(end, DRAWS, first);
-        const float *x = d->x + first;
-        float *out = d->out + first;
+        const value *x = d->x + first;
+        value *out = d->out + first;
         int64_t i = 0;
         draw(word, d, (uint32_t)(first / 4));
         for (; i + LANES <= n; i += LANES)

@@ -1,27 +1,37 @@
 // embed.c - rows of a table by token, plus rows of positions; and their gradients.
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // Backward gives each block a strip of columns and all rows, so that a token's rows are added in
 // order without sorting. Two cache lines wide.
 enum { STRIP = 32, ZERO_FLOATS = 1 << 16 };
 
 struct embed {
-    float *out;
-    const float *table, *position;
+    value *out;
+    const value *table, *position;
     const int32_t *token;
     int64_t rows, cols, span, block_rows;
 };
 
-static void add_rows(float *out, const float *a, const float *b, int64_t n)
+static void add_rows(value *out, const value *a, const value *b, int64_t n)
 {
     int64_t i = 0;
 
     for (; i + LANES <= n; i += LANES)
         vec_store(out + i, vec_load(a + i) + vec_load(b + i));
     for (; i < n; i++)
-        out[i] = a[i] + b[i];
+        out[i] = put(get(a[i]) + get(b[i]));
+}
+
+static void add_to(float *out, const value *x, int64_t n)
+{
+    int64_t i = 0;
+
+    for (; i + LANES <= n; i += LANES)
+        vec_store(out + i, vec_load(out + i) + vec_load(x + i));
+    for (; i < n; i++)
+        out[i] += get(x[i]);
 }
 
 static void embed_rows(void *arguments, int64_t block, int thread)
@@ -32,11 +42,11 @@ static void embed_rows(void *arguments, int64_t block, int thread)
 
     (void)thread;
     for (int64_t r = start; r < end; r++) {
-        const float *from = e->table + e->token[r] * e->cols;
+        const value *from = e->table + e->token[r] * e->cols;
         if (e->position)
             add_rows(e->out + r * e->cols, from, e->position + r % e->span * e->cols, e->cols);
         else
-            memcpy(e->out + r * e->cols, from, (size_t)e->cols * sizeof(float));
+            memcpy(e->out + r * e->cols, from, (size_t)e->cols * sizeof(*from));
     }
 }
 
@@ -52,7 +62,7 @@ void HOST(embed)(struct pawl_stream *s, pawl_value *out, const int32_t *token,
 
 struct embed_back {
     float *grad;
-    const float *out_grad;
+    const value *out_grad;
     const int32_t *token;
     int64_t rows, cols, span, floats;
     bool add;
@@ -75,7 +85,7 @@ static void add_strip(void *arguments, int64_t block, int thread)
     (void)thread;
     for (int64_t r = 0; r < e->rows; r++) {
         float *to = e->grad + e->token[r] * e->cols + start;
-        add_rows(to, to, e->out_grad + r * e->cols + start, n);
+        add_to(to, e->out_grad + r * e->cols + start, n);
     }
 }
 
@@ -87,7 +97,7 @@ static void add_position(void *arguments, int64_t position, int thread)
     (void)thread;
     if (!e->add) memset(to, 0, (size_t)e->cols * sizeof(float));
     for (int64_t r = position; r < e->rows; r += e->span)
-        add_rows(to, to, e->out_grad + r * e->cols, e->cols);
+        add_to(to, e->out_grad + r * e->cols, e->cols);
 }
 
 void HOST(embed_back)(struct pawl_stream *s, float *table_grad, float *position_grad_or_null,

@@ -2,7 +2,7 @@
 
 #include "kernels/host/ops/gemm.h"
 #include "kernels/host/ops/math.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // A tile and where it goes. All in whole vectors; rows start at offset[i] + col.
 struct place {
@@ -17,7 +17,7 @@ struct place {
 static inline __attribute__((always_inline)) void
 forward(const struct gemm_finish *f, const struct place *t, enum pawl_activation activation)
 {
-    const float *addend = f->add ? f->out : f->residual;
+    const value *addend = f->add ? f->out : f->residual;
 
     for (int64_t i = 0; i < t->rows; i++) {
         const float *tile = t->tile + i * t->stride;
@@ -43,6 +43,20 @@ backward(const struct gemm_finish *f, const struct place *t, enum pawl_activatio
             vec x = vec_load(tile + j) * act_backward(vec_load(f->saved + at + j), activation);
             if (f->add) x += vec_load(f->out + at + j);
             vec_store(f->out + at + j, x);
+        }
+    }
+}
+
+static void finish_gradient(const struct gemm_finish *f, const struct place *t)
+{
+    for (int64_t i = 0; i < t->rows; i++) {
+        const float *tile = t->tile + i * t->stride;
+        float *out = f->grad + t->offset[i] + t->col;
+        for (int64_t j = 0; j < t->cols; j += LANES) {
+            const int64_t n = t->cols - j;
+            vec x = vec_load_left(tile + j, n);
+            if (f->add) x += vec_load_left(out + j, n);
+            vec_store_left(out + j, x, n);
         }
     }
 }
@@ -82,14 +96,14 @@ static void finish_whole(const struct gemm_finish *f, const struct place *t)
 
 enum { ROWS = 8 };
 
-static void copy_in(float (*to)[LANES], const float *from, const struct place *t)
+static void copy_in(value (*to)[LANES], const value *from, const struct place *t)
 {
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t j = 0; j < t->cols; j++)
             to[i][j] = from[t->offset[i] + t->col + j];
 }
 
-static void copy_out(float *to, float (*from)[LANES], const struct place *t)
+static void copy_out(value *to, value (*from)[LANES], const struct place *t)
 {
     for (int64_t i = 0; i < t->rows; i++)
         for (int64_t j = 0; j < t->cols; j++)
@@ -99,8 +113,8 @@ static void copy_out(float *to, float (*from)[LANES], const struct place *t)
 // Up to ROWS rows of less than a vector: through copies that have room for one.
 static void finish_rest(const struct gemm_finish *f, const struct place *t)
 {
-    float out[ROWS][LANES] = { 0 }, pre[ROWS][LANES], more[ROWS][LANES] = { 0 };
-    float bias[LANES] = { 0 };
+    value out[ROWS][LANES] = { 0 }, pre[ROWS][LANES], more[ROWS][LANES] = { 0 };
+    value bias[LANES] = { 0 };
     struct gemm_finish to = { .out = out[0], .activation = f->activation, .add = f->add };
     struct place whole = { t->tile, t->stride, NULL, 0, t->rows, LANES };
     int64_t offset[ROWS];
@@ -128,6 +142,10 @@ void HOST(finish)(const struct gemm_finish *f, const float *tile, int64_t stride
 {
     const int64_t whole = cols / LANES * LANES;
 
+    if (f->grad) {
+        finish_gradient(f, &(struct place){ tile, stride, offset, col, rows, cols });
+        return;
+    }
     if (whole) finish_whole(f, &(struct place){ tile, stride, offset, col, rows, whole });
     if (whole == cols) return;
     for (int64_t i = 0; i < rows; i += ROWS)

@@ -19,7 +19,6 @@ enum {
     A_FLOATS = BLOCK_ROWS * CHUNK + GEMM_SLACK,
     B_FLOATS = TILE_COLS * CHUNK + GEMM_SLACK,
     TILES_FLOATS = THREAD_FLOATS - A_FLOATS - B_FLOATS,
-    LINE = 64 / sizeof(float),
     SMALL = 32 << 10,     // elements of out below which a long k is cut into parts
     ITEM_FLOPS = 400000,  // 4 microseconds or so: less is not worth another thread
     ITEMS = 4,            // blocks per thread, so that one that is held up does not hold up all
@@ -160,7 +159,7 @@ static void sum_rows(const struct block *b, int64_t k)
 // Where k lies along the rows the caches see the pattern by themselves, and a few rows of a are
 // too little work to hide it behind.
 struct ahead {
-    const float *line;
+    const value *line;
     int64_t stride, rows;
 };
 
@@ -179,7 +178,7 @@ static inline __attribute__((always_inline)) void fetch_ahead(struct ahead *a, i
 {
     for (; rows > 0 && a->rows > 0; rows--, a->rows--, a->line += a->stride)
 #pragma GCC unroll 3
-        for (int64_t i = 0; i < TILE_COLS; i += LINE)
+        for (int64_t i = 0; i < TILE_COLS; i += LINE_OF(a->line))
             __builtin_prefetch(a->line + i);
 }
 

@@ -18,6 +18,7 @@
 #define PAWL_HOST_GEMM_H
 
 #include "kernels/host/host.h"
+#include "kernels/host/value.h"
 
 // A rectangle of a factor, copied into panels of width rows each:
 // out[(i / width) * stride + p * width + i % width] = element (first + i, k_first + p), and 0 for
@@ -37,7 +38,7 @@ struct gemm_patches;  // patches.h
 // Either factor, seen as rows of k elements: a as (m, k), b as (n, k).
 struct gemm_factor {
     void (*pack)(const struct gemm_factor *factor, const struct gemm_panels *panels);
-    const float *data;
+    const value *data;
     int64_t stride;                      // elements between rows (along) or between k's (across)
     int64_t rows;                        // m or n
     const struct gemm_patches *patches;  // of a convolution
@@ -53,11 +54,12 @@ void HOST(pack_across)(const struct gemm_factor *factor, const struct gemm_panel
 //     v = sum * activation'(saved)                               where it is not
 //     out = add ? out + v : v
 struct gemm_finish {
-    float *out;
+    value *out;
+    float *grad;         // a parameter's gradient, in out's stead; then only add counts
     int64_t stride;      // elements between rows of out, pre, residual and saved alike
-    const float *bias;   // (n), or NULL, as the next three
-    float *pre;
-    const float *residual, *saved;
+    const value *bias;   // (n), or NULL, as the next three
+    value *pre;
+    const value *residual, *saved;
     enum pawl_activation activation;
     bool add;
     // Where row i starts, for outputs that are not evenly spaced; NULL: i * stride.
@@ -82,22 +84,28 @@ void HOST(finish)(const struct gemm_finish *finish, const float *tile, int64_t s
 // Fetches what finishing a tile will touch, so that it arrives while the tile is multiplied.
 // Inlined by force: gcc takes a function that only fetches for one without effect and drops it.
 static inline __attribute__((always_inline)) void
-gemm_fetch_rows(const float *from, const int64_t *offset, int64_t rows, int64_t cols)
+gemm_fetch_rows(const void *from, size_t element, const int64_t *offset, int64_t rows,
+                int64_t cols)
 {
-    enum { LINE = 64 / sizeof(float) };
+    const int64_t line = (int64_t)(64 / element);
 
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols + LINE; j += LINE)
-            __builtin_prefetch(from + offset[i] + (j < cols ? j : cols - 1));
+        for (int64_t j = 0; j < cols + line; j += line)
+            __builtin_prefetch((const char *)from
+                               + (offset[i] + (j < cols ? j : cols - 1)) * (int64_t)element);
 }
 static inline __attribute__((always_inline)) void
 gemm_fetch(const struct gemm_finish *f, const int64_t *offset, int64_t col, int64_t rows,
            int64_t cols)
 {
-    gemm_fetch_rows(f->out + col, offset, rows, cols);
-    if (f->pre) gemm_fetch_rows(f->pre + col, offset, rows, cols);
-    if (f->residual) gemm_fetch_rows(f->residual + col, offset, rows, cols);
-    if (f->saved) gemm_fetch_rows(f->saved + col, offset, rows, cols);
+    if (f->grad) {
+        gemm_fetch_rows(f->grad + col, sizeof(float), offset, rows, cols);
+        return;
+    }
+    gemm_fetch_rows(f->out + col, sizeof(value), offset, rows, cols);
+    if (f->pre) gemm_fetch_rows(f->pre + col, sizeof(value), offset, rows, cols);
+    if (f->residual) gemm_fetch_rows(f->residual + col, sizeof(value), offset, rows, cols);
+    if (f->saved) gemm_fetch_rows(f->saved + col, sizeof(value), offset, rows, cols);
 }
 
 #endif

@@ -4,10 +4,12 @@
 #include <math.h>
 
 #include "kernels/host/ops/ops.h"
+#include "kernels/host/value.h"
 
 struct group_norm {
-    float *out, *mean, *rstd;
-    const float *x, *weight, *bias, *grad;
+    value *out;
+    float *mean, *rstd;
+    const value *x, *weight, *bias, *grad;
     float *sums;  // (batch, 2, cols): of grad, and of grad * xhat
     struct pawl_group_norm n;
     bool add;
@@ -17,8 +19,8 @@ static void norm_sample(void *arguments, int64_t sample, int thread)
 {
     const struct group_norm *a = arguments;
     const int64_t cols = a->n.cols, width = cols / a->n.groups, rows = a->n.rows;
-    const float *x = a->x + sample * rows * cols;
-    float *out = a->out + sample * rows * cols;
+    const value *x = a->x + sample * rows * cols;
+    value *out = a->out + sample * rows * cols;
 
     (void)thread;
     for (int64_t g = 0; g < a->n.groups; g++) {
@@ -26,19 +28,21 @@ static void norm_sample(void *arguments, int64_t sample, int thread)
         double sum = 0, squares = 0;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = first; c < first + width; c++)
-                sum += (double)x[r * cols + c];
+                sum += (double)get(x[r * cols + c]);
         const float mean = (float)(sum / (double)count);
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t c = first; c < first + width; c++)
-                squares += (double)((x[r * cols + c] - mean) * (x[r * cols + c] - mean));
+            for (int64_t c = first; c < first + width; c++) {
+                const float d = get(x[r * cols + c]) - mean;
+                squares += (double)(d * d);
+            }
         const float rstd = (float)(1 / sqrt(squares / (double)count + (double)a->n.epsilon));
         a->mean[sample * a->n.groups + g] = mean;
         a->rstd[sample * a->n.groups + g] = rstd;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = first; c < first + width; c++)
-                out[r * cols + c] = (x[r * cols + c] - mean) * rstd
-                                    * (a->weight ? a->weight[c] : 1)
-                                    + (a->bias ? a->bias[c] : 0);
+                out[r * cols + c] = put((get(x[r * cols + c]) - mean) * rstd
+                                            * (a->weight ? get(a->weight[c]) : 1)
+                                        + (a->bias ? get(a->bias[c]) : 0));
     }
 }
 
@@ -56,8 +60,9 @@ static void back_sample(void *arguments, int64_t sample, int thread)
 {
     const struct group_norm *a = arguments;
     const int64_t cols = a->n.cols, width = cols / a->n.groups, rows = a->n.rows;
-    const float *x = a->x + sample * rows * cols, *grad = a->grad + sample * rows * cols;
-    float *out = a->out + sample * rows * cols, *sums = a->sums + sample * 2 * cols;
+    const value *x = a->x + sample * rows * cols, *grad = a->grad + sample * rows * cols;
+    value *out = a->out + sample * rows * cols;
+    float *sums = a->sums + sample * 2 * cols;
 
     (void)thread;
     for (int64_t g = 0; g < a->n.groups; g++) {
@@ -65,12 +70,12 @@ static void back_sample(void *arguments, int64_t sample, int thread)
         const float rstd = a->rstd[sample * a->n.groups + g];
         double all = 0, all_hat = 0;
         for (int64_t c = g * width; c < (g + 1) * width; c++) {
-            const double weight = a->weight ? (double)a->weight[c] : 1;
+            const double weight = a->weight ? (double)get(a->weight[c]) : 1;
             double sum = 0, sum_hat = 0;
             for (int64_t r = 0; r < rows; r++) {
-                const float d = grad[r * cols + c];
+                const float d = get(grad[r * cols + c]);
                 sum += (double)d;
-                sum_hat += (double)(d * ((x[r * cols + c] - mean) * rstd));
+                sum_hat += (double)(d * ((get(x[r * cols + c]) - mean) * rstd));
             }
             sums[c] = (float)sum;
             sums[cols + c] = (float)sum_hat;
@@ -82,10 +87,10 @@ static void back_sample(void *arguments, int64_t sample, int thread)
         for (int64_t r = 0; r < rows; r++)
             for (int64_t c = g * width; c < (g + 1) * width; c++) {
                 const int64_t i = r * cols + c;
-                const float hat = (x[i] - mean) * rstd;
-                const float d = (grad[i] * (a->weight ? a->weight[c] : 1) - m - hat * m_hat)
-                                * rstd;
-                out[i] = a->add ? out[i] + d : d;
+                const float hat = (get(x[i]) - mean) * rstd;
+                const float weight = a->weight ? get(a->weight[c]) : 1;
+                const float d = (get(grad[i]) * weight - m - hat * m_hat) * rstd;
+                out[i] = put(a->add ? get(out[i]) + d : d);
             }
     }
 }
@@ -104,8 +109,8 @@ void HOST(group_norm_back)(struct pawl_stream *s, pawl_value *x_grad, float *sum
 }
 
 struct prelu {
-    float *out, *part;
-    const float *x, *slope, *grad;
+    value *out, *part;
+    const value *x, *slope, *grad;
     int64_t rows, cols, block_rows;
     bool shared, add;
 };
@@ -121,14 +126,14 @@ static void prelu_rows(void *arguments, int64_t block, int thread)
     for (int64_t r = start; r < end; r++)
         for (int64_t c = 0; c < a->cols; c++) {
             const int64_t i = r * a->cols + c;
-            const float slope = a->slope[a->shared ? 0 : c], x = a->x[i];
+            const float slope = get(a->slope[a->shared ? 0 : c]), x = get(a->x[i]);
             if (!a->grad) {
-                a->out[i] = x < 0 ? slope * x : x;
+                a->out[i] = put(x < 0 ? slope * x : x);
                 continue;
             }
-            const float grad = a->grad[i], d = x < 0 ? slope * grad : grad;
-            a->part[i] = x < 0 ? x * grad : 0;
-            a->out[i] = a->add ? a->out[i] + d : d;
+            const float grad = get(a->grad[i]), d = x < 0 ? slope * grad : grad;
+            a->part[i] = put(x < 0 ? x * grad : 0);
+            a->out[i] = put(a->add ? get(a->out[i]) + d : d);
         }
 }
 

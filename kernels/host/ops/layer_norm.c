@@ -7,18 +7,19 @@
 #include <math.h>
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum { BLOCKS = 64, STRIP = 256 };
 
 struct norm {
-    float *out, *mean, *rstd;
-    const float *x, *weight, *bias;
+    value *out;
+    float *mean, *rstd;
+    const value *x, *weight, *bias;
     int64_t rows, cols, block_rows;
     float epsilon;
 };
 
-static float row_sum(const float *x, int64_t n)
+static float row_sum(const value *x, int64_t n)
 {
     vec sum[4] = { 0 };
     float rest = 0;
@@ -30,11 +31,11 @@ static float row_sum(const float *x, int64_t n)
     for (; i + LANES <= n; i += LANES)
         sum[0] += vec_load(x + i);
     for (; i < n; i++)
-        rest += x[i];
+        rest += get(x[i]);
     return vec_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
-static float row_squares(const float *x, float mean, int64_t n)
+static float row_squares(const value *x, float mean, int64_t n)
 {
     vec sum[4] = { 0 };
     float rest = 0;
@@ -50,12 +51,12 @@ static float row_squares(const float *x, float mean, int64_t n)
         sum[0] += d * d;
     }
     for (; i < n; i++)
-        rest += (x[i] - mean) * (x[i] - mean);
+        rest += (get(x[i]) - mean) * (get(x[i]) - mean);
     return vec_sum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
 // Where weight or bias is missing.
-static void norm_row(const struct norm *a, float *out, const float *x, float mean, float rstd)
+static void norm_row(const struct norm *a, value *out, const value *x, float mean, float rstd)
 {
     int64_t i = 0;
 
@@ -66,8 +67,8 @@ static void norm_row(const struct norm *a, float *out, const float *x, float mea
         vec_store(out + i, y);
     }
     for (; i < a->cols; i++)
-        out[i] = (x[i] - mean) * rstd * (a->weight ? a->weight[i] : 1.0f)
-                 + (a->bias ? a->bias[i] : 0.0f);
+        out[i] = put((get(x[i]) - mean) * rstd * (a->weight ? get(a->weight[i]) : 1.0f)
+                     + (a->bias ? get(a->bias[i]) : 0.0f));
 }
 
 static void norm_rows(void *arguments, int64_t block, int thread)
@@ -78,8 +79,8 @@ static void norm_rows(void *arguments, int64_t block, int thread)
 
     (void)thread;
     for (int64_t r = start; r < end; r++) {
-        const float *x = a->x + r * n;
-        float *out = a->out + r * n;
+        const value *x = a->x + r * n;
+        value *out = a->out + r * n;
         const float mean = a->mean ? row_sum(x, n) / (float)n : 0;
         const float rstd = 1.0f / sqrtf(row_squares(x, mean, n) / (float)n + a->epsilon);
         int64_t i = 0;
@@ -94,7 +95,7 @@ static void norm_rows(void *arguments, int64_t block, int thread)
             vec_store(out + i, (vec_load(x + i) - mean) * rstd * vec_load(a->weight + i)
                                    + vec_load(a->bias + i));
         for (; i < n; i++)
-            out[i] = (x[i] - mean) * rstd * a->weight[i] + a->bias[i];
+            out[i] = put((get(x[i]) - mean) * rstd * get(a->weight[i]) + get(a->bias[i]));
     }
 }
 
@@ -108,8 +109,10 @@ void HOST(layer_norm)(struct pawl_stream *s, pawl_value *out, float *mean, float
 }
 
 struct norm_back {
-    float *x_grad, *weight_grad, *bias_grad, *partial;  // partial (blocks, 2, cols)
-    const float *out_grad, *x, *mean, *rstd, *weight;
+    value *x_grad;
+    float *weight_grad, *bias_grad, *partial;  // partial (blocks, 2, cols)
+    const value *out_grad, *x, *weight;
+    const float *mean, *rstd;
     int64_t rows, cols, block_rows, blocks;
     bool add_x, add;
 };
@@ -118,7 +121,7 @@ struct norm_back {
 static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, float *bias_sum,
                      float *sum_g, float *sum_gx)
 {
-    const float *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
+    const value *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
     const float mean = a->mean ? a->mean[r] : 0, rstd = a->rstd[r];
     vec sum[2] = { 0 };
     int64_t i = 0;
@@ -133,9 +136,10 @@ static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, fl
         sum[1] += g * hat;
     }
     for (; i < a->cols; i++) {
-        const float hat = (x[i] - mean) * rstd, g = dy[i] * (a->weight ? a->weight[i] : 1.0f);
-        if (weight_sum) weight_sum[i] += dy[i] * hat;
-        if (bias_sum) bias_sum[i] += dy[i];
+        const float hat = (get(x[i]) - mean) * rstd, d = get(dy[i]);
+        const float g = d * (a->weight ? get(a->weight[i]) : 1.0f);
+        if (weight_sum) weight_sum[i] += d * hat;
+        if (bias_sum) bias_sum[i] += d;
         *sum_g += g;
         *sum_gx += g * hat;
     }
@@ -145,9 +149,9 @@ static void row_sums(const struct norm_back *a, int64_t r, float *weight_sum, fl
 
 static void row_grad(const struct norm_back *a, int64_t r, float mean_g, float mean_gx)
 {
-    const float *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
+    const value *x = a->x + r * a->cols, *dy = a->out_grad + r * a->cols;
     const float mean = a->mean ? a->mean[r] : 0, rstd = a->rstd[r];
-    float *out = a->x_grad + r * a->cols;
+    value *out = a->x_grad + r * a->cols;
     int64_t i = 0;
 
     for (; i + LANES <= a->cols; i += LANES) {
@@ -157,10 +161,10 @@ static void row_grad(const struct norm_back *a, int64_t r, float mean_g, float m
         vec_store(out + i, a->add_x ? vec_load(out + i) + grad : grad);
     }
     for (; i < a->cols; i++) {
-        const float hat = (x[i] - mean) * rstd;
-        const float g = dy[i] * (a->weight ? a->weight[i] : 1.0f);
+        const float hat = (get(x[i]) - mean) * rstd;
+        const float g = get(dy[i]) * (a->weight ? get(a->weight[i]) : 1.0f);
         const float grad = (g - mean_g - hat * mean_gx) * rstd;
-        out[i] = a->add_x ? out[i] + grad : grad;
+        out[i] = put(a->add_x ? get(out[i]) + grad : grad);
     }
 }
 

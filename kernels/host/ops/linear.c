@@ -37,7 +37,7 @@ void HOST(linear_back_weight)(struct pawl_stream *s, float *weight_grad, float *
         .m = n, .n = k, .k = m,
         .a = { HOST(pack_across), out_grad, n, n, NULL },
         .b = { HOST(pack_across), x, k, k, NULL },
-        .finish = { .out = weight_grad, .stride = k, .add = add },
+        .finish = { .grad = weight_grad, .stride = k, .add = add },
         .row_sum = bias_grad,
     });
 }

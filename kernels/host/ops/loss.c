@@ -8,7 +8,8 @@
 enum { PIECE = 1 << 10 };
 
 struct loss {
-    float *loss, *hit, *out;  // out (rows, cols)
+    float *loss, *hit;
+    value *out;               // (rows, cols)
     const int32_t *target;
     const float *wanted;      // (rows, cols)
     int64_t rows, cols, block_rows;
@@ -16,7 +17,7 @@ struct loss {
 };
 
 // Sum of exp(x - top).
-static float piece_sum(const float *x, int64_t n, float top)
+static float piece_sum(const value *x, int64_t n, float top)
 {
     vec sum[2] = { 0 };
     float rest = 0;
@@ -37,7 +38,7 @@ static float piece_sum(const float *x, int64_t n, float top)
 }
 
 // The largest of a row, and the sum of exp(x - top), in one pass over memory.
-static float row_sum(const float *x, int64_t n, float *top)
+static float row_sum(const value *x, int64_t n, float *top)
 {
     double sum = 0;
 
@@ -55,15 +56,15 @@ static float row_sum(const float *x, int64_t n, float *top)
     return (float)sum;
 }
 
-static bool first_largest(const float *x, int64_t target, float top)
+static bool first_largest(const value *x, int64_t target, float top)
 {
-    if (x[target] != top) return false;
+    if (get(x[target]) != top) return false;
     for (int64_t i = 0; i < target; i++)
-        if (x[i] == top) return false;
+        if (get(x[i]) == top) return false;
     return true;
 }
 
-static void probabilities(float *x, int64_t n, float top, float scale)
+static void probabilities(value *x, int64_t n, float top, float scale)
 {
     int64_t i = 0;
 
@@ -75,21 +76,24 @@ static void probabilities(float *x, int64_t n, float top, float scale)
 
 static void cross_entropy_row(const struct loss *a, int64_t r)
 {
-    float *x = a->out + r * a->cols, top;
+    value *x = a->out + r * a->cols;
+    float top;
     const int64_t target = a->target[r];
 
     if (target < 0) {
         a->loss[r] = 0;
         if (a->hit) a->hit[r] = 0;
-        if (a->scale != 0) memset(x, 0, (size_t)a->cols * sizeof(float));
+        if (a->scale != 0) memset(x, 0, (size_t)a->cols * sizeof(*x));
         return;
     }
     const float sum = row_sum(x, a->cols, &top);
-    a->loss[r] = (float)(log((double)sum) + (double)top - (double)x[target]);
+    const float logit = get(x[target]), factor = a->scale / sum;
+    a->loss[r] = (float)(log((double)sum) + (double)top - (double)logit);
     if (a->hit) a->hit[r] = first_largest(x, target, top) ? 1 : 0;
     if (a->scale == 0) return;
-    probabilities(x, a->cols, top, a->scale / sum);
-    x[target] -= a->scale;
+    probabilities(x, a->cols, top, factor);
+    // From the logit again: near 1 a rounded probability would leave nothing of the difference.
+    x[target] = put(vec_exp_below(vec_set(logit) - top)[0] * factor - a->scale);
 }
 
 static void cross_entropy_rows(void *arguments, int64_t block, int thread)
@@ -132,7 +136,7 @@ VEC_INLINE vec binary_term(vec x, vec wanted, vec *grad)
 
 VEC_INLINE void mean_row(const struct loss *a, int64_t r, loss_term *term)
 {
-    float *x = a->out + r * a->cols;
+    value *x = a->out + r * a->cols;
     const float *wanted = a->wanted + r * a->cols, scale = a->scale / (float)a->cols;
     double sum = 0;
     vec grad;

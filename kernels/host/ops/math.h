@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 #include "kernels/ops.h"
 
 #define VEC_INLINE static inline __attribute__((always_inline))
@@ -96,11 +96,11 @@ VEC_INLINE vec vec_log(vec x)
     const vec e = __builtin_convertvector(n - (tiny & 23), vec);
     // f - s f is 2 s with fewer roundings.
     const vec tail = 2.0f * vec_atanh_rest(s) + e * -2.12194440e-4f;
-    const vec value = (f - (s * f - tail)) + e * 0.693359375f;
+    const vec usual = (f - (s * f - tail)) + e * 0.693359375f;
     const vec edge = vec_select(x == 0.0f, vec_set(-INFINITY), vec_select(x < 0.0f,
                                 vec_set(NAN), x));
 
-    return vec_select(good, value, edge);
+    return vec_select(good, usual, edge);
 }
 
 VEC_INLINE vec vec_sigmoid(vec x) { return 1.0f / (1.0f + vec_exp_quick(-x)); }

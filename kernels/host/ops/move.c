@@ -4,24 +4,24 @@
 #include <string.h>
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum { FLOATS = 1 << 14, SQUARE = 16 };
 
 struct move {
-    float *out;
-    const float *x;
+    value *out;
+    const value *x;
     struct pawl_move m;
     bool add;
 };
 
-static void put(float *out, int64_t to, const float *x, int64_t from, int64_t n, bool add)
+static void place(value *out, int64_t to, const value *x, int64_t from, int64_t n, bool add)
 {
     if (to == 1 && from == 1 && !add) {
-        memcpy(out, x, (size_t)n * sizeof(float));
+        memcpy(out, x, (size_t)n * sizeof(*out));
     } else if (add) {
         for (int64_t i = 0; i < n; i++)
-            out[i * to] += x[i * from];
+            out[i * to] = put(get(out[i * to]) + get(x[i * from]));
     } else {
         for (int64_t i = 0; i < n; i++)
             out[i * to] = x[i * from];
@@ -30,7 +30,7 @@ static void put(float *out, int64_t to, const float *x, int64_t from, int64_t n,
 
 // A plane of the two innermost dimensions, in squares where it is a transposition: both sides then
 // use whole cache lines.
-static void put_plane(const struct move *a, float *out, const float *x)
+static void place_plane(const struct move *a, value *out, const value *x)
 {
     const struct pawl_move *m = &a->m;
     const int64_t rows = m->dim[PAWL_MOVE_RANK - 2], cols = m->dim[PAWL_MOVE_RANK - 1];
@@ -42,8 +42,8 @@ static void put_plane(const struct move *a, float *out, const float *x)
     for (int64_t r = 0; r < rows; r += tall)
         for (int64_t c = 0; c < cols; c += wide)
             for (int64_t i = r; i < r + host_piece(rows, tall, r); i++)
-                put(out + i * to_row + c * to, to, x + i * from_row + c * from, from,
-                    host_piece(cols, wide, c), a->add);
+                place(out + i * to_row + c * to, to, x + i * from_row + c * from, from,
+                      host_piece(cols, wide, c), a->add);
 }
 
 static void move_planes(void *arguments, int64_t block, int thread)
@@ -58,7 +58,7 @@ static void move_planes(void *arguments, int64_t block, int thread)
         to += i * a->m.to[d];
         from += i * a->m.from[d];
     }
-    put_plane(a, a->out + to, a->x + from);
+    place_plane(a, a->out + to, a->x + from);
 }
 
 void HOST(move)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
@@ -73,8 +73,8 @@ void HOST(move)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
 }
 
 struct pairs {
-    float *out, *spent;
-    const float *a, *b;
+    value *out, *spent;
+    const value *a, *b;
     int64_t n;
     float factor;
     bool add;
@@ -86,30 +86,31 @@ struct pairs {
     {                                                                                              \
         const struct pairs *p = arguments;                                                         \
         const int64_t start = block * FLOATS, end = start + host_piece(p->n, FLOATS, start);       \
-        float *out = p->out;                                                                       \
-        const float *a = p->a, *b = p->b, factor = p->factor;                                      \
+        value *out = p->out;                                                                       \
+        const value *a = p->a, *b = p->b;                                                          \
+        const float factor = p->factor;                                                            \
                                                                                                    \
         (void)thread, (void)a, (void)b, (void)factor;                                              \
         for (int64_t i = start; i < end; i++)                                                      \
             body;                                                                                  \
     }
 
-EACH(fill_block, out[i] = factor)
-EACH(multiply_block, out[i] = a[i] * b[i])
-EACH(multiply_add_block, out[i] += a[i] * b[i])
-EACH(scale_block, out[i] = a[i] * factor)
-EACH(scale_add_block, out[i] += a[i] * factor)
+EACH(fill_block, out[i] = put(factor))
+EACH(multiply_block, out[i] = put(get(a[i]) * get(b[i])))
+EACH(multiply_add_block, out[i] = put(get(out[i]) + get(a[i]) * get(b[i])))
+EACH(scale_block, out[i] = put(get(a[i]) * factor))
+EACH(scale_add_block, out[i] = put(get(out[i]) + get(a[i]) * factor))
 // The second where they are equal or it is NaN.
-EACH(maximum_block, out[i] = a[i] > b[i] || a[i] != a[i] ? a[i] : b[i])
+EACH(maximum_block, out[i] = get(a[i]) > get(b[i]) || get(a[i]) != get(a[i]) ? a[i] : b[i])
 
 static void run_pairs(struct pawl_stream *s, pawl_work *work, struct pairs p)
 {
     host_run(s, host_pieces(p.n, FLOATS), work, &p);
 }
 
-void HOST(fill)(struct pawl_stream *s, pawl_value *out, int64_t n, float value)
+void HOST(fill)(struct pawl_stream *s, pawl_value *out, int64_t n, float factor)
 {
-    run_pairs(s, fill_block, (struct pairs){ .out = out, .n = n, .factor = value });
+    run_pairs(s, fill_block, (struct pairs){ .out = out, .n = n, .factor = factor });
 }
 
 void HOST(multiply)(struct pawl_stream *s, pawl_value *out, const pawl_value *a,
@@ -139,10 +140,10 @@ static void maximum_back_block(void *arguments, int64_t block, int thread)
 
     (void)thread;
     for (int64_t i = start; i < end; i++) {
-        const bool taken = !(p->a[i] < p->b[i]);
-        const float grad = taken ? p->spent[i] : 0;
-        p->out[i] = p->add ? p->out[i] + grad : grad;
-        p->spent[i] = taken ? 0 : p->spent[i];
+        const bool taken = !(get(p->a[i]) < get(p->b[i]));
+        const float grad = taken ? get(p->spent[i]) : 0;
+        p->out[i] = put(p->add ? get(p->out[i]) + grad : grad);
+        p->spent[i] = taken ? put(0) : p->spent[i];
     }
 }
 
@@ -154,8 +155,8 @@ void HOST(maximum_back)(struct pawl_stream *s, pawl_value *x_grad, pawl_value *o
 }
 
 struct bias {
-    float *out;
-    const float *x, *bias;
+    value *out;
+    const value *x, *bias;
     int64_t rows, cols, block_rows;
 };
 
@@ -168,7 +169,7 @@ static void bias_rows(void *arguments, int64_t block, int thread)
     (void)thread;
     for (int64_t r = start; r < end; r++)
         for (int64_t i = 0; i < b->cols; i++)
-            b->out[r * b->cols + i] = b->x[r * b->cols + i] + b->bias[i];
+            b->out[r * b->cols + i] = put(get(b->x[r * b->cols + i]) + get(b->bias[i]));
 }
 
 void HOST(bias)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,

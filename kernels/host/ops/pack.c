@@ -6,14 +6,12 @@
 #include "kernels/host/ops/tile.h"
 #include "kernels/host/ops/transpose.h"
 
-enum { LINE = 64 / sizeof(float) };
-
 // One panel's lanes [lane, lane + SQUARE) for all k: rows that are not there read as zero. Writes
 // SQUARE lanes even where the panel has fewer left: what spills over belongs to the next k's first
 // lanes, so lanes are packed from the last group to the first, and k ascending. The next panel's
 // rows are fetched meanwhile: each is a run too short for the caches to guess.
 static inline __attribute__((always_inline)) void
-pack_rows(float *out, int64_t width, const float *data, int64_t stride, int64_t rows, int64_t k)
+pack_rows(float *out, int64_t width, const value *data, int64_t stride, int64_t rows, int64_t k)
 {
     int64_t p = 0;
 
@@ -33,13 +31,13 @@ pack_rows(float *out, int64_t width, const float *data, int64_t stride, int64_t 
     for (; p < k; p++) {
         square_row r = { 0 };
         for (int64_t i = 0; i < rows && i < SQUARE; i++)
-            r[i] = data[i * stride + p];
+            r[i] = get(data[i * stride + p]);
         square_store(out + p * width, r);
     }
 }
 
 // The loads of the two common counts need no tests.
-static void pack_lanes(float *out, int64_t width, const float *data, int64_t stride, int64_t rows,
+static void pack_lanes(float *out, int64_t width, const value *data, int64_t stride, int64_t rows,
                        int64_t k)
 {
     if (rows >= SQUARE)
@@ -56,7 +54,7 @@ void HOST(pack_along)(const struct gemm_factor *f, const struct gemm_panels *pan
     float *out = panels->out;
 
     for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
-        const float *data = f->data + (panels->first + i) * f->stride + panels->k_first;
+        const value *data = f->data + (panels->first + i) * f->stride + panels->k_first;
         for (int64_t lane = (width - 1) / SQUARE * SQUARE; lane >= 0; lane -= SQUARE) {
             const int64_t rows = panels->count - i - lane;
             pack_lanes(out + lane, width, data + lane * f->stride, f->stride, rows, k);
@@ -69,22 +67,22 @@ enum { BAND = 16 };  // k's at a time, so that a line of data is read by all pan
 // The caches' own guesses are of little use here: few lines of each row are wanted. Inlined by
 // force: gcc takes a function that only fetches for one without effect and drops it.
 static inline __attribute__((always_inline)) void
-fetch_band(const float *data, int64_t stride, int64_t rows, int64_t k)
+fetch_band(const value *data, int64_t stride, int64_t rows, int64_t k)
 {
     for (int64_t p = 0; p < k; p++)
-        for (int64_t i = 0; i < rows; i += LINE)
+        for (int64_t i = 0; i < rows; i += LINE_OF(data))
             __builtin_prefetch(data + p * stride + i);
 }
 
 // What is written next is fetched too: a store that misses holds up all behind it.
 static inline __attribute__((always_inline)) void
-copy_wide(float *out, int64_t width, const float *data, int64_t stride, int64_t k,
+copy_wide(float *out, int64_t width, const value *data, int64_t stride, int64_t k,
           const float *next)
 {
 #pragma GCC unroll 1
     for (int64_t p = 0; p < k; p++) {
 #pragma GCC unroll 3
-        for (int64_t lane = 0; lane < width; lane += LINE)
+        for (int64_t lane = 0; lane < width; lane += LINE_OF(next))
             __builtin_prefetch(next + p * width + lane, 1);
 #pragma GCC unroll 6
         for (int64_t lane = 0; lane < width; lane += SQUARE)
@@ -92,25 +90,25 @@ copy_wide(float *out, int64_t width, const float *data, int64_t stride, int64_t 
     }
 }
 
-static void copy_exact(float *out, int64_t width, const float *data, int64_t stride, int64_t rows,
+static void copy_exact(float *out, int64_t width, const value *data, int64_t stride, int64_t rows,
                        int64_t k)
 {
     for (int64_t p = 0; p < k; p++)
         for (int64_t i = 0; i < width; i++)
-            out[p * width + i] = i < rows ? data[p * stride + i] : 0;
+            out[p * width + i] = i < rows ? get(data[p * stride + i]) : 0;
 }
 
 // Panels of 6: whole squares of several k's side by side, since stores that straddle two lines
 // would cost more than the copy. Every read lies between the first and the last row's 6 elements.
 #if PAWL_LANES < 8
-static void copy_six(float *out, const float *data, int64_t stride, int64_t k, const float *next)
+static void copy_six(float *out, const value *data, int64_t stride, int64_t k, const float *next)
 {
     const square_mask split = { 0, 1, 6, 7 };
     int64_t p = 0;
 
 #pragma GCC unroll 1
     for (; p + 2 <= k; p += 2, out += 12, data += 2 * stride) {
-        const float *a = data, *b = a + stride;
+        const value *a = data, *b = a + stride;
         __builtin_prefetch(next + p * 6, 1);
         square_store(out, square_load(a));
         square_store(out + 4, __builtin_shuffle(square_load(a + 4), square_load(b - 2), split));
@@ -119,7 +117,7 @@ static void copy_six(float *out, const float *data, int64_t stride, int64_t k, c
     copy_exact(out, 6, data, stride, 6, k - p);
 }
 #else
-static void copy_six(float *out, const float *data, int64_t stride, int64_t k, const float *next)
+static void copy_six(float *out, const value *data, int64_t stride, int64_t k, const float *next)
 {
     const square_mask six = { 0, 1, 2, 3, 4, 5, 14, 15 }, four = { 0, 1, 2, 3, 12, 13, 14, 15 };
     const square_mask two = { 0, 1, 10, 11, 12, 13, 14, 15 };
@@ -127,9 +125,9 @@ static void copy_six(float *out, const float *data, int64_t stride, int64_t k, c
 
 #pragma GCC unroll 1
     for (; p + 4 <= k; p += 4, out += 24, data += 4 * stride) {
-        const float *a = data, *b = a + stride, *c = b + stride, *d = c + stride;
+        const value *a = data, *b = a + stride, *c = b + stride, *d = c + stride;
         __builtin_prefetch(next + p * 6, 1);
-        __builtin_prefetch(next + p * 6 + LINE, 1);
+        __builtin_prefetch(next + p * 6 + LINE_OF(next), 1);
         square_store(out, __builtin_shuffle(square_load(a), square_load(b - 6), six));
         square_store(out + 8, __builtin_shuffle(square_load(b + 2), square_load(c - 4), four));
         square_store(out + 16, __builtin_shuffle(square_load(c + 4), square_load(d - 2), two));
@@ -139,7 +137,7 @@ static void copy_six(float *out, const float *data, int64_t stride, int64_t k, c
 #endif
 
 // Only whole panels.
-static void copy_panel(float *out, int64_t width, const float *data, int64_t stride, int64_t k,
+static void copy_panel(float *out, int64_t width, const value *data, int64_t stride, int64_t k,
                        const float *next)
 {
     if (width == TILE_COLS)
@@ -155,7 +153,7 @@ static void copy_panel(float *out, int64_t width, const float *data, int64_t str
 void HOST(pack_across)(const struct gemm_factor *f, const struct gemm_panels *panels)
 {
     const int64_t width = panels->width, k = panels->k_count;
-    const float *all = f->data + panels->k_first * f->stride + panels->first;
+    const value *all = f->data + panels->k_first * f->stride + panels->first;
 
     for (int64_t p = 0; p < k; p += BAND) {
         const int64_t band = k - p < BAND ? k - p : BAND;
@@ -164,7 +162,7 @@ void HOST(pack_across)(const struct gemm_factor *f, const struct gemm_panels *pa
             fetch_band(all + (p + BAND) * f->stride, f->stride, panels->count, BAND);
         for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
             const int64_t left = panels->count - i;
-            const float *data = all + p * f->stride + i;
+            const value *data = all + p * f->stride + i;
             const float *next = left > width ? out + panels->stride
                                              : panels->out + (p + band) * width;
             if (left >= width)

@@ -8,7 +8,7 @@
 
 // One place of the grid: the pixel of its tap (0, 0).
 struct place {
-    const float *image;
+    const value *image;
     int64_t y, x;
 };
 
@@ -59,7 +59,7 @@ static struct tap tap_at(const struct gemm_patches *c, int64_t k)
 }
 
 // The pixel under a tap; NULL outside the image.
-static inline const float *pixel(const struct gemm_patches *c, const struct place *p, int64_t a,
+static inline const value *pixel(const struct gemm_patches *c, const struct place *p, int64_t a,
                                  int64_t b)
 {
     const int64_t y = p->y + a * c->tap_h, x = p->x + b * c->tap_w;
@@ -70,23 +70,29 @@ static inline const float *pixel(const struct gemm_patches *c, const struct plac
 
 // count elements of one patch from a tap on. A whole row of taps is one run of memory where
 // pixels follow each other and none is outside: 3 copies for 3 x 3 instead of 9.
-static inline void gather(float *out, const struct gemm_patches *c, const struct place *p,
-                          struct tap t, int64_t count)
+// as_is: out holds values, else floats.
+static inline __attribute__((always_inline)) void
+gather(void *to, const struct gemm_patches *c, const struct place *p, struct tap t, int64_t count,
+       const bool as_is)
 {
+    const size_t element = as_is ? sizeof(value) : sizeof(float);
+    char *out = to;
     const int64_t run = c->taps_w * c->channels;
     const bool whole = c->tap_w == 1 && c->pixel == c->channels && p->x >= 0
                        && p->x + c->taps_w <= c->image_w;
 
     while (count > 0) {
-        const float *from = pixel(c, p, t.a, t.b);
+        const value *from = pixel(c, p, t.a, t.b);
         int64_t n = c->channels - t.channel;
         if (whole && !t.b) n = run - t.channel;
         if (n > count) n = count;
-        if (from)
-            square_copy(out, from + t.channel, n);
+        if (!from)
+            memset(out, 0, (size_t)n * element);
+        else if (as_is && sizeof(value) != sizeof(float))
+            memcpy(out, from + t.channel, (size_t)n * element);
         else
-            memset(out, 0, (size_t)n * sizeof(float));
-        out += n;
+            square_copy((float *)(void *)out, from + t.channel, n);
+        out += (size_t)n * element;
         count -= n;
         t.channel = 0;
         if (!(whole && !t.b) && ++t.b < c->taps_w) continue;
@@ -106,12 +112,13 @@ void HOST(pack_patches)(const struct gemm_factor *f, const struct gemm_panels *p
     const struct tap tap = tap_at(f->patches, panels->k_first);
     const int64_t k = panels->k_count, width = panels->width;
     struct walk w = walk_from(f, panels->first);
-    float *out = panels->out, patch[PLACES * PATCH];
+    float *out = panels->out;
+    value patch[PLACES * PATCH];
 
     for (int64_t i = 0; i < panels->count; i += width, out += panels->stride) {
         const int64_t left = panels->count - i, rows = left < width ? left : width;
         for (int64_t r = 0; r < rows; r++, walk_on(&w))
-            gather(patch + r * k, f->patches, &w.place, tap, k);
+            gather(patch + r * k, f->patches, &w.place, tap, k, true);
         HOST(pack_along)(&(struct gemm_factor){ NULL, patch, k, rows, NULL },
                          &(struct gemm_panels){ out, width, 0, 0, rows, 0, k });
     }
@@ -129,7 +136,7 @@ void HOST(pack_patches_across)(const struct gemm_factor *f, const struct gemm_pa
         const int64_t left = panels->count - i, rows = left < width ? left : width;
         struct walk w = walk_from(f, panels->k_first);
         for (int64_t p = 0; p < panels->k_count; p++, walk_on(&w)) {
-            gather(out + p * width, f->patches, &w.place, tap, rows);
+            gather(out + p * width, f->patches, &w.place, tap, rows, false);
             for (int64_t r = rows; r < width; r++)
                 out[p * width + r] = 0;
         }

@@ -1,7 +1,7 @@
 // peak.c - what the multipliers can do when nothing else holds them up.
 
 #include "kernels/host/host.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // A multiply-add takes 4 cycles and two start in each, so 8 chains would do; multiply and add
 // apart take 6 to 8. More chains than registers would measure the stack.

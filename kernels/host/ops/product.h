@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum { PRODUCT_ROWS = 6, PRODUCT_VECS = LANES == 16 ? 4 : 2 };
 

@@ -4,7 +4,7 @@
 #include <math.h>
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum { BLOCK_FLOATS = 1 << 16, PIECE_FLOATS = 1 << 10 };
 

@@ -6,27 +6,27 @@
 #include <string.h>
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 struct rope {
-    float *out;
-    const float *x;
+    value *out;
+    const value *x;
     struct pawl_rope r;
 };
 
-static void turn(float *out, const float *x, const float *cosine, const float *sine,
+static void turn(value *out, const value *x, const float *cosine, const float *sine,
                  const struct pawl_rope *r)
 {
     const int64_t half = r->rotary / 2, step = r->interleaved ? 2 : 1;
     const int64_t other = r->interleaved ? 1 : half;
 
     for (int64_t i = 0; i < half; i++) {
-        const float a = x[i * step], b = x[i * step + other];
-        out[i * step] = a * cosine[i] - b * sine[i];
-        out[i * step + other] = b * cosine[i] + a * sine[i];
+        const float a = get(x[i * step]), b = get(x[i * step + other]);
+        out[i * step] = put(a * cosine[i] - b * sine[i]);
+        out[i * step + other] = put(b * cosine[i] + a * sine[i]);
     }
     if (out != x)
-        memcpy(out + r->rotary, x + r->rotary, (size_t)(r->dim - r->rotary) * sizeof(float));
+        memcpy(out + r->rotary, x + r->rotary, (size_t)(r->dim - r->rotary) * sizeof(*out));
 }
 
 // All samples' rows of one position share its angles.
@@ -50,7 +50,7 @@ static void rope_position(void *arguments, int64_t position, int thread)
             turn(a->out + at + h * r->dim, a->x + at + h * r->dim, cosine, sine, r);
         if (a->out != a->x)
             memcpy(a->out + at + turned, a->x + at + turned,
-                   (size_t)(r->width - turned) * sizeof(float));
+                   (size_t)(r->width - turned) * sizeof(*a->out));
     }
 }
 

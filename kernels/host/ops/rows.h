@@ -5,10 +5,10 @@
 
 #include <math.h>
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // The largest of n numbers; minus infinity of none. NaNs are passed over.
-static inline float row_top(const float *x, int64_t n)
+static inline float row_top(const value *x, int64_t n)
 {
     vec top = vec_set(-INFINITY);
     float rest = -INFINITY;
@@ -17,7 +17,7 @@ static inline float row_top(const float *x, int64_t n)
     for (; i + LANES <= n; i += LANES)
         top = vec_max(vec_load(x + i), top);
     for (; i < n; i++)
-        rest = x[i] > rest ? x[i] : rest;
+        rest = get(x[i]) > rest ? get(x[i]) : rest;
     const float most = vec_top(top);
     return most > rest ? most : rest;
 }

@@ -5,38 +5,36 @@
 #include "kernels/host/ops/rows.h"
 
 struct softmax {
-    float *out;
-    const float *x, *grad;
+    value *out;
+    const value *x, *grad;
     int64_t rows, cols, block_rows;
     bool log;
 };
 
-static void softmax_row(float *out, const float *x, int64_t n)
+static void softmax_row(value *out, const value *x, int64_t n)
 {
     const float top = row_top(x, n);
     vec sum = { 0 };
     int64_t i = 0;
 
-    for (; i + LANES <= n; i += LANES) {
-        const vec e = vec_exp_below(vec_load(x + i) - top);
-        vec_store(out + i, e);
-        sum += e;
-    }
+    for (; i + LANES <= n; i += LANES)
+        sum += vec_exp_below(vec_load(x + i) - top);
     float total = vec_sum(sum);
     if (i < n) {
-        vec_store_some(out + i, vec_exp_below(vec_load_some(x + i, n - i) - top), n - i);
-        for (int64_t j = i; j < n; j++)
-            total += out[j];
+        const vec e = vec_exp_below(vec_load_some(x + i, n - i) - top);
+        for (int64_t j = 0; j < n - i; j++)
+            total += e[j];
     }
+    // A second time: out may be too narrow to hold what is to be scaled.
     const float scale = 1.0f / total;
     for (i = 0; i + LANES <= n; i += LANES)
-        vec_store(out + i, vec_load(out + i) * scale);
-    for (; i < n; i++)
-        out[i] *= scale;
+        vec_store(out + i, vec_exp_below(vec_load(x + i) - top) * scale);
+    if (i < n)
+        vec_store_some(out + i, vec_exp_below(vec_load_some(x + i, n - i) - top) * scale, n - i);
 }
 
 // x - top - log(sum), in double what is taken off: it is one number for the whole row.
-static void log_row(float *out, const float *x, int64_t n)
+static void log_row(value *out, const value *x, int64_t n)
 {
     const float top = row_top(x, n);
     double sum = 0;
@@ -50,7 +48,7 @@ static void log_row(float *out, const float *x, int64_t n)
     }
     const double off = (double)top + log(sum);
     for (int64_t i = 0; i < n; i++)
-        out[i] = (float)((double)x[i] - off);
+        out[i] = put((float)((double)get(x[i]) - off));
 }
 
 static void softmax_rows(void *arguments, int64_t block, int thread)
@@ -91,14 +89,15 @@ static void back_rows(void *arguments, int64_t block, int thread)
 
     (void)thread;
     for (int64_t r = start; r < end; r++) {
-        const float *y = m->x + r * n, *grad = m->grad + r * n;
-        float *out = m->out + r * n;
+        const value *y = m->x + r * n, *grad = m->grad + r * n;
+        value *out = m->out + r * n;
         double sum = 0;
         for (int64_t i = 0; i < n; i++)
-            sum += m->log ? (double)grad[i] : (double)grad[i] * (double)y[i];
-        for (int64_t i = 0; i < n; i++)
-            out[i] = m->log ? (float)((double)grad[i] - exp((double)y[i]) * sum)
-                            : (float)((double)y[i] * ((double)grad[i] - sum));
+            sum += m->log ? (double)get(grad[i]) : (double)get(grad[i]) * (double)get(y[i]);
+        for (int64_t i = 0; i < n; i++) {
+            const double was = (double)get(y[i]), d = (double)get(grad[i]);
+            out[i] = put((float)(m->log ? d - exp(was) * sum : was * (d - sum)));
+        }
     }
 }
 

@@ -151,7 +151,7 @@ static void add_parts(void *arguments, int64_t block, int thread)
         for (int64_t e = 0; e < TILE_ROWS * width; e += LANES)
             vec_store(tile + e, vec_load(tile + e) + vec_load(tile_of(p, s, j, i) + e));
     for (int64_t col = 0; col < smaller(TILE_COLS, g->m - j * TILE_COLS); col++) {
-        float *out = g->finish.out + (j * TILE_COLS + col) * g->finish.stride + i * TILE_ROWS;
+        float *out = g->finish.grad + (j * TILE_COLS + col) * g->finish.stride + i * TILE_ROWS;
         for (int64_t r = 0; r < smaller(TILE_ROWS, g->n - i * TILE_ROWS); r++)
             out[r] = g->finish.add ? out[r] + tile[r * width + col] : tile[r * width + col];
     }

@@ -2,9 +2,10 @@
 
 #include "kernels/host/host.h"
 #include "kernels/host/ops/ops.h"
+#include "kernels/host/value.h"
 
 const struct pawl_ops HOST(ops) = {
-    .name = "fp32",
+    .name = VALUE_NAME,
     .linear = HOST(linear),
     .linear_back_x = HOST(linear_back_x),
     .linear_back_weight = HOST(linear_back_weight),

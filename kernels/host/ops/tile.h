@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 enum {
     TILE_ROWS = PAWL_LANES == 16 ? 8 : 6,

@@ -3,7 +3,7 @@
 #ifndef PAWL_HOST_TRANSPOSE_H
 #define PAWL_HOST_TRANSPOSE_H
 
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // AVX-512 stays with 8: its factor a is 8 rows wide, and packing is bound by memory anyway.
 enum { SQUARE = PAWL_LANES < 8 ? PAWL_LANES : 8 };
@@ -12,16 +12,36 @@ typedef float square_row __attribute__((vector_size(SQUARE * 4)));
 typedef int32_t square_mask __attribute__((vector_size(SQUARE * 4)));
 typedef float square_row_unaligned __attribute__((vector_size(SQUARE * 4), aligned(4)));
 
-static inline square_row square_load(const float *p) { return *(const square_row_unaligned *)p; }
+static inline square_row square_load_float(const float *p)
+{
+    return *(const square_row_unaligned *)p;
+}
 static inline void square_store(float *p, square_row x) { *(square_row_unaligned *)p = x; }
 
-// n floats one after the other, by squares as long as there are enough.
-static inline void square_copy(float *out, const float *p, int64_t n)
+typedef uint16_t square_half __attribute__((vector_size(SQUARE * 2)));
+typedef uint32_t square_wide __attribute__((vector_size(SQUARE * 4)));
+
+static inline square_row square_load_bf16(const bf16 *p)
+{
+    square_half x;
+
+    memcpy(&x, p, sizeof(x));
+#if defined(__AVX2__) && PAWL_LANES >= 8
+    return (square_row)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)x), 16);
+#else
+    return (square_row)(__builtin_convertvector(x, square_wide) << 16);
+#endif
+}
+
+#define square_load(p) VALUE_CALL(square_load, p)(p)
+
+// n values one after the other, by squares as long as there are enough.
+static inline void square_copy(float *out, const value *p, int64_t n)
 {
     for (; n >= SQUARE; n -= SQUARE, out += SQUARE, p += SQUARE)
         square_store(out, square_load(p));
     for (int64_t i = 0; i < n; i++)
-        out[i] = p[i];
+        out[i] = get(p[i]);
 }
 
 #if PAWL_LANES < 8

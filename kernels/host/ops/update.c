@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "kernels/host/ops/ops.h"
-#include "kernels/host/vec.h"
+#include "kernels/host/value.h"
 
 // A chunk of parameter, moments and gradient stays in the first cache.
 enum { FLOATS = 1 << 15, CHUNK = 1 << 10 };
@@ -16,7 +16,7 @@ struct update {
     float *param, *moment[2];
     const float *grad;
     float *copy[3];
-    float *rounded;                  // or NULL
+    value *rounded;                  // or NULL
     int64_t n;
     enum pawl_optimizer kind;
     bool nesterov, moving;           // moving: there is a momentum buffer
@@ -164,6 +164,12 @@ static void copy_chunk(const struct update *u, int64_t start, int64_t n)
         if (u->copy[m + 1]) copy_past_caches(u->copy[m + 1] + start, u->moment[m] + start, n);
 }
 
+static void round_chunk(const struct update *u, int64_t start, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += LANES)
+        vec_store_left(u->rounded + start + i, vec_load_left(u->param + start + i, n - i), n - i);
+}
+
 static void update_block(void *arguments, int64_t block, int thread)
 {
     const struct update *u = arguments;
@@ -180,7 +186,7 @@ static void update_block(void *arguments, int64_t block, int thread)
         else
             done = update_whole(u, i, i + n, 0);
         if (done < i + n) update_rest(u, done, i + n - done);
-        if (u->rounded) memcpy(u->rounded + i, u->param + i, (size_t)n * sizeof(float));
+        if (u->rounded) round_chunk(u, i, n);
     }
     if (u->copy[0]) vec_stream_end();
 }
