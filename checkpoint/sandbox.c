@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -314,14 +315,36 @@ static int post_mortem(struct pawl_sandbox *sandbox)
                      sandbox->root);
 }
 
+// Second by second, so that time in which the whole program was stopped does not count.
+static bool comes(struct pawl_sandbox *sandbox)
+{
+    struct pollfd channel = { .fd = sandbox->channel, .events = POLLIN };
+
+    for (;;) {
+        const int ready = poll(&channel, 1, 1000);
+        if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+        if (ready == 0 && sandbox->patience_s >= 0 && sandbox->patience_s-- == 0) return false;
+    }
+}
+
+static int give_up(struct pawl_sandbox *sandbox)
+{
+    kill(sandbox->pid, SIGKILL);
+    post_mortem(sandbox);
+    return pawl_fail(PAWL_ECORRUPT, "%s: its reader, a process without rights, has not answered in "
+                     "%d s: the file is damaged or hostile, or its disk hangs", sandbox->root,
+                     PAWL_SANDBOX_SILENT_SECONDS);
+}
+
 int pawl_sandbox_next(struct pawl_sandbox *sandbox)
 {
     int rc;
 
     if (!sandbox->pid) return post_mortem(sandbox);
-    do
+    do {
+        if (!comes(sandbox)) return give_up(sandbox);
         rc = pawl_packet_recv(sandbox->channel, &sandbox->packet, NULL);
-    while (!rc && serve(sandbox, &rc) && !rc);
+    } while (!rc && serve(sandbox, &rc) && !rc);
     return rc ? post_mortem(sandbox) : 0;
 }
 
@@ -335,6 +358,7 @@ int pawl_sandbox_start(struct pawl_sandbox **out, const char *root, void (*child
     if (rc) return rc;
     snprintf(sandbox->root, sizeof(sandbox->root), "%s", root);
     sandbox->users = 1;
+    sandbox->patience_s = PAWL_SANDBOX_SILENT_SECONDS;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) goto fail;
     sandbox->channel = pair[0];
     sandbox->pid = fork();
@@ -356,6 +380,7 @@ void pawl_sandbox_trust_time(struct pawl_sandbox *sandbox)
     const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
 
     prlimit(sandbox->pid, RLIMIT_CPU, &none, NULL);
+    sandbox->patience_s = -1;
 }
 
 void pawl_sandbox_free(struct pawl_sandbox *sandbox)

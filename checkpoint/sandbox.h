@@ -28,6 +28,7 @@
 
 enum {
     PAWL_SANDBOX_CPU_SECONDS = 60,
+    PAWL_SANDBOX_SILENT_SECONDS = 300,  // in all: a slow disk may take its time, a hang may not
     PAWL_SANDBOX_PACKET_BYTES = 60 << 10,
     PAWL_SANDBOX_FILES = 4096,
 };
@@ -53,6 +54,7 @@ int pawl_packet_recv(int channel, struct pawl_packet *packet, int *fd);
 struct pawl_sandbox {
     pid_t pid;
     int channel, users;
+    int patience_s;  // how many more seconds it may be silent; -1: for ever
     char root[4096];  // the model's path; files beside and beneath it may be asked for
     struct pawl_packet packet;  // the one in transit
     int opened[PAWL_SANDBOX_FILES];  // descriptors handed out, by number; -1: taken over
@@ -64,9 +66,9 @@ struct pawl_sandbox {
 int pawl_sandbox_start(struct pawl_sandbox **out, const char *root, void (*child)(void *context),
                        void *context);
 // The next packet that is not a request for a file; those are served. PAWL_ECORRUPT when the child
-// died, saying of what.
+// died, saying of what, or was silent for too long: then it is ended.
 int pawl_sandbox_next(struct pawl_sandbox *sandbox);
-// Lifts the limit on CPU seconds: a child that makes bytes may work as long as it is asked to.
+// Lifts the limits on CPU and silent seconds: a child that makes bytes may work as long as asked.
 void pawl_sandbox_trust_time(struct pawl_sandbox *sandbox);
 // One user less; the last one's call ends the child.
 void pawl_sandbox_free(struct pawl_sandbox *sandbox);  // accepts NULL

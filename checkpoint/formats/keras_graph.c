@@ -135,6 +135,8 @@ static int add_source(struct pawl_keras_build *b, const json_t *shape, const cha
 
     b->input_count = 0;
     b->last = -1;
+    if (b->made->layer_count)
+        return pawl_keras_stop(b, "it is a second input, and pawl computes models of one");
     rc = pawl_keras_add(b, PAWL_INPUT, suffix, &layer);
     if (!rc) rc = read_shape(b, shape, &layer->in.shape);
     if (rc) return rc;

@@ -4,8 +4,8 @@
 //     y = pawl_emit_reshape(e, y, 3, (int64_t[]){ -1, time, units });
 //
 // A value is named by the node and the output that give it: "MatMul_4:product:0". Shapes leave out
-// the batch, as everywhere; -1 stands for it. Variables lie as Keras has them (keras_weighted.c), or
-// in a generic SavedModel as pawl does.
+// the batch, as everywhere; -1 stands for it. Variables lie as Keras has them, in a generic model
+// as pawl does.
 //
 // Operations and their outputs' names: tensorflow/core/ops/{nn,math,array}_ops.cc. A failure is
 // kept in out->rc; what follows it is harmless.

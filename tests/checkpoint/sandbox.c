@@ -186,6 +186,27 @@ Test(sandbox, its_death_is_told, .disabled = SIGNALS_TAKEN)
     pawl_sandbox_free(sandbox);
 }
 
+static void hang(void *context)
+{
+    static struct pawl_packet packet;
+
+    (void)context;
+    pawl_packet_recv(0, &packet, NULL);  // nobody sends
+}
+
+Test(sandbox, one_that_waits_for_ever_is_ended, .timeout = 30)
+{
+    struct pawl_sandbox *sandbox = NULL;
+
+    cr_assert_eq(pawl_sandbox_start(&sandbox, "/nowhere", hang, NULL), 0);
+    sandbox->patience_s = 1;
+    cr_assert_eq(pawl_sandbox_next(sandbox), PAWL_ECORRUPT);
+    cr_assert(strstr(pawl_error(), "has not answered"), "%s", pawl_error());
+    cr_assert_eq(sandbox->pid, 0);
+    cr_assert_eq(pawl_sandbox_next(sandbox), PAWL_ECORRUPT);
+    pawl_sandbox_free(sandbox);
+}
+
 // ---- its answer
 
 static int no_number(int fd)
