@@ -12,9 +12,24 @@
 
 // ---- architecture
 
+// A run's data are lists of files, thousands of them: the first few by name.
+static void add_list(struct pawl_text *text, const json_t *list)
+{
+    enum { NAMED = 3 };
+    const size_t count = json_array_size(list);
+
+    for (size_t i = 0; i < count && i < NAMED; i++) {
+        const char *path = json_string_value(json_object_get(json_array_get(list, i), "path"));
+        pawl_text_format(text, "%s%s", i ? ", " : "", path ? path : "?");
+    }
+    if (count > NAMED) pawl_text_format(text, " and %zu more", count - NAMED);
+}
+
 static void add_value(struct pawl_text *text, const json_t *value)
 {
-    if (json_is_string(value)) {
+    if (json_is_object(json_array_get(value, 0))) {
+        add_list(text, value);
+    } else if (json_is_string(value)) {
         pawl_text_format(text, "%s", json_string_value(value));
     } else if (json_is_integer(json_array_get(value, 0))) {
         for (size_t i = 0; i < json_array_size(value); i++)

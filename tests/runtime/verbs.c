@@ -33,6 +33,19 @@ Test(verbs, inspect_tells_the_three_parts_apart)
     verb_said(verb_out, "TRAINING STATE  absent");
 }
 
+Test(verbs, inspect_names_a_few_files_of_data)
+{
+    verb_expect(0, "inspect r");
+    verb_said(verb_out, "files x.npy, y.npy, ");
+    cr_assert_eq(system("mkdir t; for i in 1 2 3 4 5 6; do cp .out t/$i.txt; done"), 0);
+    cr_assert_eq(verb_run("train gpt:layers=1,heads=1,width=8,context=16 --data text:t --out g "
+                          "--steps 1 --batch 1 --json"), 0, "%s", verb_err);
+    verb_expect(0, "inspect g");
+    verb_said(verb_out, "1.txt, ");
+    verb_said(verb_out, "3.txt and 3 more, ");
+    cr_assert(!strstr(verb_out, "4.txt"));
+}
+
 Test(verbs, inspect_json_has_the_agreed_fields)
 {
     verb_expect_json("inspect r --json");
