@@ -23,6 +23,11 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
            && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
+
+// kernels/host/ops/pairs.h: the one difference of avx512bf16.
+extern bool pawl_host_pairs_avx512_bf16;
+
+static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 // Widest first.
@@ -31,13 +36,18 @@ static const struct {
     bool (*supported)(void);
     const struct pawl_ops *ops, *bf16;
     double (*spin)(int64_t rounds);
+    bool *pairs, by_pairs;  // ops/pairs.h; NULL: never
 } sets[] = {
 #if defined(__x86_64__)
+    { "avx512bf16", has_avx512bf16, &pawl_host_ops_avx512, &pawl_host_ops_avx512_bf16,
+      pawl_host_spin_avx512, &pawl_host_pairs_avx512_bf16, true },
     { "avx512", has_avx512, &pawl_host_ops_avx512, &pawl_host_ops_avx512_bf16,
-      pawl_host_spin_avx512 },
-    { "avx2", has_avx2, &pawl_host_ops_avx2, &pawl_host_ops_avx2_bf16, pawl_host_spin_avx2 },
+      pawl_host_spin_avx512, &pawl_host_pairs_avx512_bf16, false },
+    { "avx2", has_avx2, &pawl_host_ops_avx2, &pawl_host_ops_avx2_bf16, pawl_host_spin_avx2,
+      NULL, false },
 #endif
-    { "plain", has_plain, &pawl_host_ops_plain, &pawl_host_ops_plain_bf16, pawl_host_spin_plain },
+    { "plain", has_plain, &pawl_host_ops_plain, &pawl_host_ops_plain_bf16, pawl_host_spin_plain,
+      NULL, false },
 };
 enum { SETS = sizeof(sets) / sizeof(sets[0]) };
 
@@ -48,7 +58,7 @@ static int choose(void)
     for (int i = 0; i < SETS; i++)
         if (sets[i].supported() && (!wanted || !strcmp(wanted, sets[i].name))) return i;
     return pawl_fail(PAWL_ENOTSUP, "PAWL_ISA=%.16s: this processor or build does not have it; "
-                     "known: avx512 avx2 plain", wanted);
+                     "known: avx512bf16 avx512 avx2 plain", wanted);
 }
 
 static void processor(char *name, size_t size)
@@ -94,6 +104,7 @@ static int host_open(struct pawl_device **out, const char *name, int threads)
     host->device.kind = &pawl_device_host;
     host->device.ops = sets[set].ops;
     host->device.bf16 = sets[set].bf16;
+    if (sets[set].pairs) *sets[set].pairs = sets[set].by_pairs;
     host->device.host = true;
     rc = pawl_pool_open(&host->pool, threads);
     if (rc) goto out;

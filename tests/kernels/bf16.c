@@ -17,7 +17,9 @@ static void (*checking)(const struct common_set *set, const void *shape);
 
 static void check_if_there(const struct common_set *set, const void *shape)
 {
-    if (set->device[0]->bf16) checking(set, shape);
+    // The GPU's kernels want aligned arrays, and attention there rounds its weights, too: their bf16
+    // is not held to this table.
+    if (set->device[0]->bf16 && strcmp(set->name, "simt")) checking(set, shape);
 }
 
 static void each(void (*check)(const struct common_set *set, const void *shape),
@@ -65,9 +67,30 @@ static void check_products(const struct common_set *set, const void *shape)
     linear(set, shape);
 }
 
+// By pairs of k's, as a processor with AVX-512 BF16 does it: here in the sets that this one has.
+extern bool pawl_host_pairs_plain_bf16, pawl_host_pairs_wide_bf16;
+#if defined(__x86_64__)
+extern bool pawl_host_pairs_avx2_bf16;
+#endif
+
+static void pair_up(bool pairs)
+{
+    pawl_host_pairs_plain_bf16 = pawl_host_pairs_wide_bf16 = pairs;
+#if defined(__x86_64__)
+    pawl_host_pairs_avx2_bf16 = pairs;
+#endif
+}
+
 Test(bf16, products)
 {
     each(check_products, products, sizeof(products[0]), 9);
+}
+
+Test(bf16, products_by_pairs)
+{
+    pair_up(true);
+    each(check_products, products, sizeof(products[0]), 9);
+    pair_up(false);
 }
 
 // ---- windows

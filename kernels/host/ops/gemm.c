@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/host/ops/gemm.h"
+#include "kernels/host/ops/pairs.h"
 #include "kernels/host/ops/tile.h"
 #include "kernels/host/ops/transpose.h"
 
@@ -33,6 +34,7 @@ struct plan {
     float *b;                              // packed ahead (chunk, panel, k, TILE_COLS), or NULL
     float *sums;                           // (part, panel of columns, panel of rows, tile), or NULL
     float *row_sums;                       // (part, m_panels * TILE_ROWS)
+    bool pairs;                            // packed factors are pairs of bfloat16
 };
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -55,8 +57,6 @@ static int64_t panel_vecs(const struct plan *p, int64_t j)
 
 // ---- multiplying
 
-typedef void multiply(float *tile, const float *a, const float *b, int64_t k, bool add);
-
 #define MULTIPLY(name, rows, vecs)                                                                 \
     static void name(float *tile, const float *a, const float *b, int64_t k, bool add)             \
     {                                                                                              \
@@ -77,15 +77,16 @@ MULTIPLY(multiply_all_all, TILE_ROWS, TILE_VECS)
 #undef MULTIPLY
 
 // For 1, 2, 3 to 4 and more rows, and for 1, 2 and 3 vectors.
-static multiply *const multipliers[4][3] = {
+static gemm_multiply *const multipliers[4][3] = {
     { multiply_1_1, multiply_1_2, multiply_1_all },
     { multiply_2_1, multiply_2_2, multiply_2_all },
     { multiply_4_1, multiply_4_2, multiply_4_all },
     { multiply_all_1, multiply_all_2, multiply_all_all },
 };
 
-static multiply *choose(int64_t rows, int64_t vecs)
+static gemm_multiply *choose(const struct plan *p, int64_t rows, int64_t vecs)
 {
+    if (p->pairs) return HOST(pairs_multiply)(rows, vecs);
     return multipliers[rows > 4 ? 3 : rows > 2 ? 2 : rows - 1][vecs - 1];
 }
 
@@ -126,12 +127,15 @@ static void pack_b(const struct plan *p, float *out, int64_t j, int64_t end, int
                                   (full - j) * TILE_COLS, c * p->chunk, k };
 
     if (full > j && k) b->pack(b, &panels);
-    if (full == end || !k) return;
-    panels.out += larger(0, full - j) * TILE_COLS * k;
-    panels.width = panel_vecs(p, end - 1) * LANES;
-    panels.first = p->col + (end - 1) * TILE_COLS;
-    panels.count = p->cols - (end - 1) * TILE_COLS;
-    b->pack(b, &panels);
+    if (full < end && k) {
+        panels.out += larger(0, full - j) * TILE_COLS * k;
+        panels.width = panel_vecs(p, end - 1) * LANES;
+        panels.first = p->col + (end - 1) * TILE_COLS;
+        panels.count = p->cols - (end - 1) * TILE_COLS;
+        b->pack(b, &panels);
+    }
+    for (int64_t i = j; p->pairs && i < end; i++)
+        HOST(pairs_make)(out + (i - j) * TILE_COLS * k, panel_vecs(p, i) * LANES, k);
 }
 
 // Squares of SQUARE rows, the last of which may reach into the next k; four chains of sums, so
@@ -199,7 +203,7 @@ static void multiply_panel(struct block *b, const float *packed, int64_t j, int6
         float *tile = first && last ? buffer : tile_at(b, i, j);
         if (last)
             gemm_fetch(&p->g->finish, b->offset + i * TILE_ROWS, p->col + col, rows, cols);
-        choose(rows, vecs)(tile, b->a + i * TILE_ROWS * k, packed, k, !first);
+        choose(p, rows, vecs)(tile, b->a + i * TILE_ROWS * k, packed, k, !first);
         if (last)
             HOST(finish)(&p->g->finish, tile, vecs * LANES, b->offset + i * TILE_ROWS,
                          p->col + col, rows, cols);
@@ -263,6 +267,8 @@ static void run_block(void *arguments, int64_t block, int thread)
         const int64_t k = chunk_count(p, c);
         pack_a(&b, c);
         if (b.sum) sum_rows(&b, k);
+        for (int64_t i = 0; p->pairs && i < b.panels; i++)
+            HOST(pairs_make)(b.a + i * TILE_ROWS * k, TILE_ROWS, k);
         for (int64_t j = b.col_panel; j < b.col_panel_end; j++) {
             const float *packed = b.b;
             if (p->b)
@@ -370,6 +376,7 @@ void HOST(gemm)(struct pawl_stream *s, const struct gemm *g)
 {
     struct plan plan = { .g = g, .host = host_of(s), .cols = g->n };
 
+    plan.pairs = sizeof(value) < sizeof(float) && HOST(pairs);
     plan.m_panels = divide_up(g->m, TILE_ROWS);
     plan.n_panels = divide_up(g->n, TILE_COLS);
     cut_k(&plan);
