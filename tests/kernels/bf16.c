@@ -17,8 +17,8 @@ static void (*checking)(const struct common_set *set, const void *shape);
 
 static void check_if_there(const struct common_set *set, const void *shape)
 {
-    // The GPU's kernels want aligned arrays, and attention there rounds its weights, too: their bf16
-    // is not held to this table.
+    // The GPU's kernels want aligned arrays, and attention there rounds its weights, too: they are
+    // not held to this.
     if (set->device[0]->bf16 && strcmp(set->name, "simt")) checking(set, shape);
 }
 
