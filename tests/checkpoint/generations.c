@@ -71,7 +71,7 @@ static void queue_close(struct pawl_io_queue *queue) { free(queue); }
 
 static int reserve(int fd, off_t size)
 {
-    waiting = true;
+    if (held_reserve) waiting = true;
     for (int i = 0; i < WAIT_MS && held_reserve; i++)
         usleep(1000);
     return pawl_io_posix.reserve(fd, size);
