@@ -1,9 +1,9 @@
 #!/bin/sh
 # test: nightly once timeout=7200
 # barriers: without any one __syncthreads() or __syncwarp() of the GPU's kernels a test fails. Each
-# is taken out in turn from a copy of the sources; the file that holds it is compiled and linked with
-# the rest of libpawl-simt.so, and the tests of that family run on it. PAWL_BARRIERS="move.cu cuda.h"
-# takes those files alone.
+# is taken out in turn from a copy of the sources; the file that holds it is compiled and linked
+# with the rest of libpawl-simt.so, and the tests of that family run on it.
+# PAWL_BARRIERS="move.cu cuda.h" takes those files alone.
 set -eu
 
 command -v "${CXX:-c++}" > /dev/null && [ -f "$PAWL_BUILD/libpawl-simt.so" ] || exit 77

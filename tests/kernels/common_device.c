@@ -1,7 +1,7 @@
-// common_device.c - the row of a device with memory of its own: PAWL_TEST_DEVICE=cuda (or sim, to try
-// this file). Tests have host memory; each block of it has a twin on the device, of its very size so
-// that a memory checker sees each byte beyond. An operation is: all blocks there, the kernel, all
-// blocks back.
+// common_device.c - the row of a device with memory of its own: PAWL_TEST_DEVICE=cuda (or sim, to
+// try this file). Tests have host memory; each block of it has a twin on the device, of its very
+// size so that a memory checker sees each byte beyond. An operation is: all blocks there, the
+// kernel, all blocks back.
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
