@@ -15,7 +15,7 @@
 //
 //     PAWL_SIMT_SEED=7   blocks come in a seeded random order, and at every barrier and exchange
 //                        any fiber that may run goes on; 0 or unset: by their numbers
-//     PAWL_SIMT_WATCH=0  no watch over shared memory, which takes half of the time
+//     PAWL_SIMT_WATCH=0  no watch over shared memory
 
 #ifndef PAWL_SIMT_LANE_H
 #define PAWL_SIMT_LANE_H

@@ -108,7 +108,8 @@ static void move_crossed(struct pawl_stream *s, struct move a)
     const int64_t tall = (rows + SIDE - 1) / SIDE, wide = (cols + SIDE - 1) / SIDE;
 
     a.n = a.n / rows / cols * tall * wide;
-    LAUNCH(move_squares, blocks_for(a.n, 1), SIDE * ROWS, SIDE * (SIDE + 1) * sizeof(value), s, a);
+    // Two squares a block: one is read while the other's lines are still being written.
+    LAUNCH(move_squares, blocks_for(a.n, 2), SIDE * ROWS, SIDE * (SIDE + 1) * sizeof(value), s, a);
 }
 
 void CUDA(move)(struct pawl_stream *s, pawl_value *out, const pawl_value *x,
