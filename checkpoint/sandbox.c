@@ -299,11 +299,13 @@ static bool serve(struct pawl_sandbox *sandbox, int *rc)
 static int post_mortem(struct pawl_sandbox *sandbox)
 {
     int status = 0;
-    pid_t gone;
+    pid_t gone = 0;
 
-    do
-        gone = waitpid(sandbox->pid, &status, 0);
-    while (gone < 0 && errno == EINTR);
+    // Without a child left, waitpid would wait for any of the caller's.
+    if (sandbox->pid)
+        do
+            gone = waitpid(sandbox->pid, &status, 0);
+        while (gone < 0 && errno == EINTR);
     sandbox->pid = 0;
     if (gone > 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
         return pawl_fail(PAWL_ECORRUPT, "%s: reading it took more than %d s of CPU: it is damaged "
