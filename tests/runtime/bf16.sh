@@ -11,11 +11,8 @@ fail() {
     exit 1
 }
 
-i=0
-while [ $i -lt 300 ]; do
-    echo "line $i: the pawl keeps what the ratchet gained, $((i * i % 97)) and $((i * 7 % 31))"
-    i=$((i + 1))
-done > text.txt
+. "$PAWL_SOURCE/tests/data/small.sh"
+small_text 300 > text.txt
 train() { # OUT and flags
     out=$1
     shift

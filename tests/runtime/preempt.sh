@@ -7,11 +7,8 @@ set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-i=0
-while [ $i -lt 3000 ]; do
-    echo "line $i: the pawl keeps what the ratchet gained, $((i * i % 97)) and $((i * 7 % 31))"
-    i=$((i + 1))
-done >text.txt
+. "$PAWL_SOURCE/tests/data/small.sh"
+small_text 3000 > text.txt
 
 fail() {
     echo "preempt: $1"

@@ -11,20 +11,9 @@ cd "$dir"
 failed=0 runs=0 killed=0
 
 # A text and a small image set, the same on every machine.
-i=0
-while [ $i -lt 400 ]; do
-    echo "line $i: the pawl keeps what the ratchet gained, $((i * i % 97)) and $((i * 7 % 31))"
-    i=$((i + 1))
-done > text.txt
-cat > cnn.json <<'JSON'
-{"pawl":1,"name":"tiny","loss":"cross-entropy","layers":[
-{"name":"input","kind":"input","inputs":[],"config":{"shape":[6,6,1]}},
-{"name":"c1","kind":"conv2d","inputs":["input"],
- "config":{"filters":8,"kernel":[3,3],"padding":"same","activation":"relu"}},
-{"name":"p1","kind":"max_pool2d","inputs":["c1"],"config":{"size":[2,2]}},
-{"name":"flat","kind":"flatten","inputs":["p1"],"config":{}},
-{"name":"out","kind":"dense","inputs":["flat"],"config":{"units":5}}]}
-JSON
+. "$PAWL_SOURCE/tests/data/small.sh"
+small_text 400 > text.txt
+small_images text.txt
 cat > tied.json <<'JSON'
 {"pawl":1,"name":"tied","loss":"cross-entropy","layers":[
 {"name":"input","kind":"input","inputs":[],"config":{"shape":[12]}},
@@ -35,15 +24,6 @@ cat > tied.json <<'JSON'
 {"name":"out","kind":"dense","inputs":["b"],"config":{"units":5}}]}
 JSON
 
-# npy HEADER-SHAPE DESCR: a header of 128 bytes.
-npy() {
-    head=$(printf "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" "$2" "$1")
-    printf '\223NUMPY\001\000v\000%-117s\n' "$head"
-}
-{ npy '(96, 6, 6, 1)' '|u1'; head -c 3456 text.txt; } > x.npy
-{ npy '(96,)' '|u1'
-  i=0
-  while [ $i -lt 96 ]; do printf "\\$(printf %03o $((i * 11 % 5)))"; i=$((i + 1)); done; } > y.npy
 { npy '(96, 12)' '|u1'; head -c 1152 text.txt; } > rows.npy
 
 STEPS=120

@@ -11,31 +11,9 @@ trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 export PAWL_SIMT_LIBRARY="$PAWL_BUILD/libpawl-simt.so"
 
-i=0
-while [ $i -lt 200 ]; do
-    echo "line $i: the pawl keeps what the ratchet gained, $((i * i % 97)) and $((i * 7 % 31))"
-    i=$((i + 1))
-done > text.txt
-cat > cnn.json <<'JSON'
-{"pawl":1,"name":"tiny","loss":"cross-entropy","layers":[
-{"name":"input","kind":"input","inputs":[],"config":{"shape":[6,6,1]}},
-{"name":"c1","kind":"conv2d","inputs":["input"],
- "config":{"filters":8,"kernel":[3,3],"padding":"same","activation":"relu"}},
-{"name":"p1","kind":"max_pool2d","inputs":["c1"],"config":{"size":[2,2]}},
-{"name":"flat","kind":"flatten","inputs":["p1"],"config":{}},
-{"name":"out","kind":"dense","inputs":["flat"],"config":{"units":5}}]}
-JSON
-# npy HEADER-SHAPE DESCR: a header of 128 bytes.
-npy() {
-    head=$(printf "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" "$2" "$1")
-    printf '\223NUMPY\001\000v\000%-117s\n' "$head"
-}
-{ npy '(96, 6, 6, 1)' '|u1'; head -c 3456 text.txt; } > x.npy
-{ npy '(96,)' '|u1'
-  i=0
-  while [ $i -lt 96 ]; do
-      printf '%b' "\\0$(printf %o $((i * 11 % 5)))"; i=$((i + 1))
-  done; } > y.npy
+. "$PAWL_SOURCE/tests/data/small.sh"
+small_text 200 > text.txt
+small_images text.txt
 
 # train OUT KERNELS SEED: takes the (sub)shell's place.
 train() {
