@@ -74,6 +74,8 @@ struct pawl_ref pawl_emit_activation(struct pawl_emit *e, struct pawl_ref x,
                                      enum pawl_activation activation, double alpha);
 struct pawl_ref pawl_emit_matmul(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
                                  bool transpose_b);
+struct pawl_ref pawl_emit_matmuls(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
+                                  bool transpose_b);  // of the last two axes, for each of the rest
 
 // A layer's parameter by its suffix in pawl: the index of its variable, or -1.
 int pawl_emit_variable(const struct pawl_emit *e, int layer, const char *suffix);

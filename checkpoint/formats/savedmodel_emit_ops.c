@@ -46,18 +46,35 @@ struct pawl_ref pawl_emit_unary(struct pawl_emit *e, const char *op, struct pawl
     return pawl_emit_plain(e, op, "y", x, NULL);
 }
 
-struct pawl_ref pawl_emit_matmul(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
-                                 bool transpose_b)
+// An operation on two matrices; flag: its name for the second one being transposed.
+static struct pawl_ref product(struct pawl_emit *e, const char *op, const char *flag,
+                               struct pawl_ref a, struct pawl_ref b, bool transpose_b)
 {
     struct pawl_ref name;
-    const size_t node = pawl_emit_begin(e, "MatMul", &name);
+    const size_t node = pawl_emit_begin(e, op, &name);
 
     pawl_tf_input(e->out, a.text);
     pawl_tf_input(e->out, b.text);
     pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    if (transpose_b) pawl_tf_bool(e->out, "transpose_b", true);
+    if (transpose_b) pawl_tf_bool(e->out, flag, true);
     pawl_pb_end(e->out, node);
+    return name;
+}
+
+struct pawl_ref pawl_emit_matmul(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
+                                 bool transpose_b)
+{
+    const struct pawl_ref name = product(e, "MatMul", "transpose_b", a, b, transpose_b);
+
     return pawl_emit_output(&name, "product", 0);
+}
+
+struct pawl_ref pawl_emit_matmuls(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
+                                  bool transpose_b)
+{
+    const struct pawl_ref name = product(e, "BatchMatMulV2", "adj_y", a, b, transpose_b);
+
+    return pawl_emit_output(&name, "output", 0);
 }
 
 // ---- constants

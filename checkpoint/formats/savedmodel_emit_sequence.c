@@ -28,20 +28,6 @@ struct heads {
     struct pawl_ref cosine, sine;  // (time, rotary / 2), or one more axis of 1
 };
 
-static struct pawl_ref product(struct pawl_emit *e, struct pawl_ref a, struct pawl_ref b,
-                               bool transpose_b)
-{
-    struct pawl_ref name;
-    const size_t node = pawl_emit_begin(e, "BatchMatMulV2", &name);
-
-    pawl_tf_input(e->out, a.text);
-    pawl_tf_input(e->out, b.text);
-    pawl_tf_type(e->out, "T", PAWL_TF_FLOAT);
-    if (transpose_b) pawl_tf_bool(e->out, "adj_y", true);
-    pawl_pb_end(e->out, node);
-    return pawl_emit_output(&name, "output", 0);
-}
-
 static int angles(struct pawl_emit *e, struct heads *h)
 {
     const int64_t half = h->layer->attention.rotary / 2, count = h->time * half;
@@ -163,10 +149,10 @@ int pawl_emit_attention(struct pawl_emit *e, int i)
             part[k] = pawl_emit_reshape(e, part[k], 5,
                                         (int64_t[]){ -1, h.kv_heads, 1, h.time, h.dim });
     }
-    struct pawl_ref scores = product(e, part[0], part[1], true);
+    struct pawl_ref scores = pawl_emit_matmuls(e, part[0], part[1], true);
     if (!rc) rc = mask(e, &h, &scores);
     scores = pawl_emit_activation(e, scores, PAWL_SOFTMAX, 0);
-    struct pawl_ref y = product(e, scores, part[2], false);
+    struct pawl_ref y = pawl_emit_matmuls(e, scores, part[2], false);
     if (groups > 1)
         y = pawl_emit_reshape(e, y, 4, (int64_t[]){ -1, h.heads, h.time, h.dim });
     y = pawl_emit_transpose(e, y, 4, (int64_t[]){ 0, 2, 1, 3 });
