@@ -109,8 +109,7 @@ static __device__ inline float block_max(float x, float *room)
     return warp_max(x);
 }
 
-// The prototypes, from ops.h: a definition that differs does not compile. Weak, so that a table
-// can be linked while an operation is still being written.
+// The prototypes, from ops.h: a definition that differs does not compile.
 #define CUDA_OPERATIONS(X) \
     X(linear) X(linear_back_x) X(linear_back_weight) X(conv2d) X(conv2d_back_x) \
     X(conv2d_back_weight) X(max_pool2d) X(max_pool2d_back) X(avg_pool2d) X(avg_pool2d_back) \
@@ -122,7 +121,7 @@ static __device__ inline float block_max(float x, float *room)
     X(widen) X(sum) X(digest) X(norm) X(update)
 
 #define CUDA_PROTOTYPE(name) \
-    extern "C" __attribute__((weak)) std::remove_pointer<decltype(pawl_ops::name)>::type CUDA(name);
+    extern "C" std::remove_pointer<decltype(pawl_ops::name)>::type CUDA(name);
 CUDA_OPERATIONS(CUDA_PROTOTYPE)
 
 #endif

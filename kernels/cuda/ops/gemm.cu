@@ -3,12 +3,12 @@
 
 #include "kernels/cuda/product.h"
 
-extern "C" std::remove_pointer<decltype(pawl_ops::linear)>::type CUDA(gemm_linear);
-extern "C" std::remove_pointer<decltype(pawl_ops::linear_back_x)>::type CUDA(gemm_linear_back_x);
+extern "C" std::remove_pointer<decltype(pawl_ops::linear)>::type CUDA(linear);
+extern "C" std::remove_pointer<decltype(pawl_ops::linear_back_x)>::type CUDA(linear_back_x);
 extern "C" std::remove_pointer<decltype(pawl_ops::linear_back_weight)>::type
-    CUDA(gemm_linear_back_weight);
+    CUDA(linear_back_weight);
 
-void CUDA(gemm_linear)(struct pawl_stream *s, pawl_value *out, pawl_value *pre,
+void CUDA(linear)(struct pawl_stream *s, pawl_value *out, pawl_value *pre,
                        const pawl_value *x, const pawl_value *weight, const pawl_value *bias,
                        const pawl_value *residual, int64_t m, int64_t n, int64_t k,
                        enum pawl_activation activation)
@@ -22,7 +22,7 @@ void CUDA(gemm_linear)(struct pawl_stream *s, pawl_value *out, pawl_value *pre,
     multiply_tiles(s, matrix_of<false>(x, k, 0, m, k), matrix_of<false>(weight, k, 0, n, k), f, 1);
 }
 
-void CUDA(gemm_linear_back_x)(struct pawl_stream *s, pawl_value *x_grad,
+void CUDA(linear_back_x)(struct pawl_stream *s, pawl_value *x_grad,
                               const pawl_value *out_grad, const pawl_value *weight,
                               const pawl_value *saved, int64_t m, int64_t n, int64_t k,
                               enum pawl_activation activation, bool add)
@@ -36,34 +36,11 @@ void CUDA(gemm_linear_back_x)(struct pawl_stream *s, pawl_value *x_grad,
                    f, 1);
 }
 
-void CUDA(gemm_linear_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad,
+void CUDA(linear_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad,
                                    const pawl_value *out_grad, const pawl_value *x, int64_t m,
                                    int64_t n, int64_t k, bool add)
 {
     multiply_parts(s, matrix_of<true>(out_grad, n, 0, n, m), matrix_of<true>(x, k, 0, k, m),
                    weight_grad, 1, add);
     if (bias_grad) CUDA(column_sum)(s, bias_grad, out_grad, m, n, add);
-}
-
-// The operations themselves, weak: those of cuBLASLt win where they are linked.
-
-void CUDA(linear)(struct pawl_stream *s, pawl_value *out, pawl_value *pre, const pawl_value *x,
-                  const pawl_value *weight, const pawl_value *bias, const pawl_value *residual,
-                  int64_t m, int64_t n, int64_t k, enum pawl_activation activation)
-{
-    CUDA(gemm_linear)(s, out, pre, x, weight, bias, residual, m, n, k, activation);
-}
-
-void CUDA(linear_back_x)(struct pawl_stream *s, pawl_value *x_grad, const pawl_value *out_grad,
-                         const pawl_value *weight, const pawl_value *saved, int64_t m, int64_t n,
-                         int64_t k, enum pawl_activation activation, bool add)
-{
-    CUDA(gemm_linear_back_x)(s, x_grad, out_grad, weight, saved, m, n, k, activation, add);
-}
-
-void CUDA(linear_back_weight)(struct pawl_stream *s, float *weight_grad, float *bias_grad,
-                              const pawl_value *out_grad, const pawl_value *x, int64_t m,
-                              int64_t n, int64_t k, bool add)
-{
-    CUDA(gemm_linear_back_weight)(s, weight_grad, bias_grad, out_grad, x, m, n, k, add);
 }
